@@ -1,0 +1,2 @@
+//! The `ruminate` command.
+fn main() {}

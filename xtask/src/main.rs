@@ -1,0 +1,2 @@
+//! The build system of ruminate: house rules, fixtures and model downloads.
+fn main() {}
