@@ -8,8 +8,23 @@
 
 #![forbid(unsafe_code)]
 
+mod coded;
+mod fp8;
 mod ggml;
+mod iq4;
+mod k_fields;
+mod plain;
+mod q2_k;
+mod q3_k;
+mod q4;
+mod q4_k;
+mod q5;
+mod q5_k;
+mod q6_k;
+mod q8_0;
 mod registry;
 
+pub use coded::{CodeLayout, CodeValue, Unpacked};
 pub use ggml::ggml_type_name;
-pub use registry::QuantType;
+pub use iq4::IQ4_VALUES;
+pub use registry::{QuantType, decode, unpack};

@@ -1,67 +1,121 @@
-//! The list of block formats: one line each, from which [`QuantType`] is made.
+//! The list of block formats: one line each, from which [`QuantType`] and the dispatch are made.
+
+use crate::coded::{self, CodeLayout, Coded, Unpacked};
+use crate::{fp8, iq4, plain, q2_k, q3_k, q4, q4_k, q5, q5_k, q6_k, q8_0};
 
 macro_rules! blocks {
-    ($($(#[$doc:meta])* $variant:ident: $name:literal, $ggml:expr, $len:literal in $bytes:literal;)*) => {
+    (
+        plain {
+            $($(#[$plain_doc:meta])*
+            $plain:ident: $plain_name:literal, $plain_ggml:expr, $plain_bytes:literal, $plain_type:ty;)*
+        }
+        coded {
+            $($coded:ident: $name:literal, $ggml:literal, $len:literal in $bytes:literal, $type:ty;)*
+        }
+    ) => {
         /// How the elements of a tensor are stored.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum QuantType {
-            $($(#[$doc])* $variant,)*
+            $($(#[$plain_doc])* $plain,)*
+            $($coded,)*
         }
 
         impl QuantType {
             /// Every format, in the order of the list.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            pub const ALL: &'static [Self] = &[$(Self::$plain,)* $(Self::$coded,)*];
 
             /// As ggml prints it: `q4_k`, `bf16`.
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $name,)*
+                    $(Self::$plain => $plain_name,)*
+                    $(Self::$coded => $name,)*
                 }
             }
 
             /// The number of the type in a GGUF file; none if GGUF cannot hold it.
             pub fn ggml_id(self) -> Option<u32> {
                 match self {
-                    $(Self::$variant => $ggml,)*
+                    $(Self::$plain => $plain_ggml,)*
+                    $(Self::$coded => Some($ggml),)*
                 }
             }
 
             /// Weights in a block.
             pub fn block_len(self) -> usize {
                 match self {
-                    $(Self::$variant => $len,)*
+                    $(Self::$plain => 1,)*
+                    $(Self::$coded => $len,)*
                 }
             }
 
             /// Bytes of a block.
             pub fn block_bytes(self) -> usize {
                 match self {
-                    $(Self::$variant => $bytes,)*
+                    $(Self::$plain => $plain_bytes,)*
+                    $(Self::$coded => $bytes,)*
                 }
+            }
+
+            /// What the codes of a block stand for; none if a block is a single number.
+            pub fn code_layout(self) -> Option<CodeLayout> {
+                match self {
+                    $(Self::$plain => None,)*
+                    $(Self::$coded => Some(<$type as Coded<$len, $bytes>>::LAYOUT),)*
+                }
+            }
+        }
+
+        /// out (N) = the weights in `bytes` (N / block_len blocks).
+        ///
+        /// Any bytes decode: a scale that is not finite gives weights that are not. Panics if the
+        /// lengths don't match, or if either isn't whole blocks.
+        pub fn decode(ty: QuantType, bytes: &[u8], out: &mut [f32]) {
+            match ty {
+                $(QuantType::$plain => plain::decode::<$plain_type, $plain_bytes>(bytes, out),)*
+                $(QuantType::$coded => coded::decode::<$type, $len, $bytes>(bytes, out),)*
+            }
+        }
+
+        /// out = the fields of one block (block_bytes).
+        ///
+        /// Panics if `block` isn't one block, or if `ty` has no codes
+        /// ([`QuantType::code_layout`]).
+        pub fn unpack(ty: QuantType, block: &[u8], out: &mut Unpacked) {
+            match ty {
+                $(QuantType::$plain)|* => panic!("{} has no codes", ty.name()),
+                $(QuantType::$coded => {
+                    let block = block.try_into().expect("the bytes of one block");
+                    <$type as Coded<$len, $bytes>>::unpack(block, out);
+                })*
             }
         }
     };
 }
 
-// Variant: name, ggml's number, weights in bytes.
 blocks! {
-    F32: "f32", Some(0), 1 in 4;
-    F16: "f16", Some(1), 1 in 2;
-    Bf16: "bf16", Some(30), 1 in 2;
-    Q4_0: "q4_0", Some(2), 32 in 18;
-    Q4_1: "q4_1", Some(3), 32 in 20;
-    Q5_0: "q5_0", Some(6), 32 in 22;
-    Q5_1: "q5_1", Some(7), 32 in 24;
-    Q8_0: "q8_0", Some(8), 32 in 34;
-    Q2K: "q2_k", Some(10), 256 in 84;
-    Q3K: "q3_k", Some(11), 256 in 110;
-    Q4K: "q4_k", Some(12), 256 in 144;
-    Q5K: "q5_k", Some(13), 256 in 176;
-    Q6K: "q6_k", Some(14), 256 in 210;
-    Iq4Nl: "iq4_nl", Some(20), 32 in 18;
-    Iq4Xs: "iq4_xs", Some(23), 256 in 136;
-    /// FP8 E4M3; its 128×128 block scales are a tensor of their own.
-    F8E4M3: "f8_e4m3", None, 1 in 1;
+    // Variant: name, ggml's number, bytes of a weight, implementation.
+    plain {
+        F32: "f32", Some(0), 4, plain::F32;
+        F16: "f16", Some(1), 2, plain::F16;
+        Bf16: "bf16", Some(30), 2, plain::Bf16;
+        /// FP8 E4M3; its 128×128 block scales are a tensor of their own.
+        F8E4M3: "f8_e4m3", None, 1, fp8::F8E4M3;
+    }
+    // Variant: name, ggml's number, weights in bytes of a block, implementation.
+    coded {
+        Q4_0: "q4_0", 2, 32 in 18, q4::Q4_0;
+        Q4_1: "q4_1", 3, 32 in 20, q4::Q4_1;
+        Q5_0: "q5_0", 6, 32 in 22, q5::Q5_0;
+        Q5_1: "q5_1", 7, 32 in 24, q5::Q5_1;
+        Q8_0: "q8_0", 8, 32 in 34, q8_0::Q8_0;
+        Q2K: "q2_k", 10, 256 in 84, q2_k::Q2K;
+        Q3K: "q3_k", 11, 256 in 110, q3_k::Q3K;
+        Q4K: "q4_k", 12, 256 in 144, q4_k::Q4K;
+        Q5K: "q5_k", 13, 256 in 176, q5_k::Q5K;
+        Q6K: "q6_k", 14, 256 in 210, q6_k::Q6K;
+        Iq4Nl: "iq4_nl", 20, 32 in 18, iq4::Iq4Nl;
+        Iq4Xs: "iq4_xs", 23, 256 in 136, iq4::Iq4Xs;
+    }
 }
 
 impl QuantType {

@@ -1,0 +1,33 @@
+//! Q3_K: 256 weights in 16 sub-blocks, each with a 6-bit scale.
+//!
+//!     w[i] = d · (s[j] − 32) · (q[i] − 4)
+//!
+//!     third bits of q 32 bytes, low bits of q 64 bytes, s 12 bytes, d f16    110 bytes, 3.4375 bits
+//!
+//! The low bits of q lie as in Q2_K, its third bits as the fifth bits of Q5_K. Of s, byte b of
+//! the first 8 holds the low halves of s[b] and s[b + 8]; byte b of the last 4 the two high bits
+//! of s[b + 4k], for k in 0..4, lowest first.
+
+use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked, bytes_at, f16_at};
+use crate::k_fields::{add_high_bits, split_pairs};
+
+pub(crate) struct Q3K;
+
+impl Coded<256, 110> for Q3K {
+    const LAYOUT: CodeLayout =
+        CodeLayout { sub_len: 16, bits: 3, value: CodeValue::Offset(4), has_mins: false };
+
+    #[inline(always)]
+    fn unpack(block: &[u8; 110], out: &mut Unpacked) {
+        let scales: &[u8; 12] = bytes_at(block, 96);
+        out.scale = f16_at(block, 108);
+        out.clear_mins();
+        for (j, sub_scale) in out.sub_scales.iter_mut().enumerate() {
+            let low = scales[j % 8] >> (j / 8 * 4) & 15;
+            let high = scales[8 + j % 4] >> (j / 4 * 2) & 3;
+            *sub_scale = (low | high << 4) as i8 - 32;
+        }
+        split_pairs(bytes_at(block, 32), &mut out.codes);
+        add_high_bits(bytes_at(block, 0), 2, &mut out.codes);
+    }
+}

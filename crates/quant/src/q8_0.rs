@@ -1,0 +1,20 @@
+//! Q8_0: 32 weights share one f16 scale.
+//!
+//!     w[i] = d · q[i]      d f16, q 32 × i8      34 bytes, 8.5 bits a weight
+
+use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked, bytes_at, f16_at};
+
+pub(crate) struct Q8_0;
+
+impl Coded<32, 34> for Q8_0 {
+    const LAYOUT: CodeLayout =
+        CodeLayout { sub_len: 32, bits: 8, value: CodeValue::Signed, has_mins: false };
+
+    #[inline(always)]
+    fn unpack(block: &[u8; 34], out: &mut Unpacked) {
+        out.scale = f16_at(block, 0);
+        out.sub_scales[0] = 1;
+        out.clear_mins();
+        out.codes[..32].copy_from_slice(bytes_at::<32>(block, 2));
+    }
+}
