@@ -2,7 +2,9 @@
 //!
 //! A block is cut into sub-blocks j of 16 or 32 weights, and in every format
 //!
-//!     w[i] = scale · sub_scales[j] · value(codes[i]) − min · sub_mins[j]
+//! ```text
+//! w[i] = scale · sub_scales[j] · value(codes[i]) − min · sub_mins[j]
+//! ```
 //!
 //! so a format has only to say where its fields lie ([`Coded`]); decoding is the same for all.
 

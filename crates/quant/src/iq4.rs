@@ -1,10 +1,12 @@
 //! IQ4_NL and IQ4_XS: 4-bit codes that name entries of a table, dense around zero.
 //!
-//!     IQ4_NL    w[i] = d · T[q[i]]                  32 weights:  d f16, q 16 bytes
-//!                                                   18 bytes, 4.5 bits a weight
-//!     IQ4_XS    w[i] = d · (s[j] − 32) · T[q[i]]    256 weights: d f16, high pairs of s 2 bytes,
-//!                                                   low halves of s 4 bytes, q 128 bytes
-//!                                                   136 bytes, 4.25 bits a weight
+//! ```text
+//! IQ4_NL    w[i] = d · T[q[i]]                  32 weights:  d f16, q 16 bytes
+//!                                               18 bytes, 4.5 bits a weight
+//! IQ4_XS    w[i] = d · (s[j] − 32) · T[q[i]]    256 weights: d f16, high pairs of s 2 bytes,
+//!                                               low halves of s 4 bytes, q 128 bytes
+//!                                               136 bytes, 4.25 bits a weight
+//! ```
 //!
 //! Each run of 16 bytes of q holds 32 weights as in Q4_0. The low half of s[j] is half j % 2 of
 //! byte j / 2, its high pair the bits 2j and 2j + 1.

@@ -1,8 +1,10 @@
 //! Q2_K: 256 weights in 16 sub-blocks, each with a 4-bit scale and a 4-bit min.
 //!
-//!     w[i] = d · s[j] · q[i] − dmin · m[j]
+//! ```text
+//! w[i] = d · s[j] · q[i] − dmin · m[j]
 //!
-//!     s, m 16 bytes (s low, m high), q 64 bytes, d f16, dmin f16    84 bytes, 2.625 bits
+//! s, m 16 bytes (s low, m high), q 64 bytes, d f16, dmin f16    84 bytes, 2.625 bits
+//! ```
 //!
 //! Byte l of half h of q holds the weights 128h + 32k + l, for k in 0..4, lowest bits first.
 

@@ -1,8 +1,10 @@
 //! Q3_K: 256 weights in 16 sub-blocks, each with a 6-bit scale.
 //!
-//!     w[i] = d · (s[j] − 32) · (q[i] − 4)
+//! ```text
+//! w[i] = d · (s[j] − 32) · (q[i] − 4)
 //!
-//!     third bits of q 32 bytes, low bits of q 64 bytes, s 12 bytes, d f16    110 bytes, 3.4375 bits
+//! third bits of q 32 bytes, low bits of q 64 bytes, s 12 bytes, d f16    110 bytes, 3.4375 bits
+//! ```
 //!
 //! The low bits of q lie as in Q2_K, its third bits as the fifth bits of Q5_K. Of s, byte b of
 //! the first 8 holds the low halves of s[b] and s[b + 8]; byte b of the last 4 the two high bits

@@ -1,7 +1,9 @@
 //! Q4_0 and Q4_1: 32 weights share one f16 scale, and in Q4_1 one f16 minimum.
 //!
-//!     Q4_0    w[i] = d · (q[i] − 8)    d f16, q 16 bytes         18 bytes, 4.5 bits a weight
-//!     Q4_1    w[i] = d · q[i] + m      d f16, m f16, q 16 bytes  20 bytes, 5 bits a weight
+//! ```text
+//! Q4_0    w[i] = d · (q[i] − 8)    d f16, q 16 bytes         18 bytes, 4.5 bits a weight
+//! Q4_1    w[i] = d · q[i] + m      d f16, m f16, q 16 bytes  20 bytes, 5 bits a weight
+//! ```
 //!
 //! Byte i of q holds weight i in its low half and weight i + 16 in its high half.
 

@@ -1,8 +1,10 @@
 //! Q4_K: 256 weights in 8 sub-blocks, each with a 6-bit scale and a 6-bit min.
 //!
-//!     w[i] = d · s[j] · q[i] − dmin · m[j]
+//! ```text
+//! w[i] = d · s[j] · q[i] − dmin · m[j]
 //!
-//!     d f16, dmin f16, s and m 12 bytes, q 128 bytes    144 bytes, 4.5 bits
+//! d f16, dmin f16, s and m 12 bytes, q 128 bytes    144 bytes, 4.5 bits
+//! ```
 //!
 //! Byte l of quarter h of q holds weight 64h + l in its low half and 64h + 32 + l in its high half.
 

@@ -1,7 +1,9 @@
 //! Q5_0 and Q5_1: Q4_0 and Q4_1 with a fifth bit for each weight, kept apart.
 //!
-//!     Q5_0    w[i] = d · (q[i] − 16)   d f16, h 4 bytes, q 16 bytes         22 bytes, 5.5 bits
-//!     Q5_1    w[i] = d · q[i] + m      d f16, m f16, h 4 bytes, q 16 bytes  24 bytes, 6 bits
+//! ```text
+//! Q5_0    w[i] = d · (q[i] − 16)   d f16, h 4 bytes, q 16 bytes         22 bytes, 5.5 bits
+//! Q5_1    w[i] = d · q[i] + m      d f16, m f16, h 4 bytes, q 16 bytes  24 bytes, 6 bits
+//! ```
 //!
 //! Bit i of h is the fifth bit of weight i.
 

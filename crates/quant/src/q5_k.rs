@@ -1,9 +1,11 @@
 //! Q5_K: Q4_K with a fifth bit for each weight, kept apart.
 //!
-//!     w[i] = d · s[j] · q[i] − dmin · m[j]
+//! ```text
+//! w[i] = d · s[j] · q[i] − dmin · m[j]
 //!
-//!     d f16, dmin f16, s and m 12 bytes, fifth bits of q 32 bytes, low bits of q 128 bytes
-//!     176 bytes, 5.5 bits
+//! d f16, dmin f16, s and m 12 bytes, fifth bits of q 32 bytes, low bits of q 128 bytes
+//! 176 bytes, 5.5 bits
+//! ```
 //!
 //! Bit k of byte l of the fifth bits belongs to weight 32k + l.
 

@@ -1,8 +1,10 @@
 //! Q6_K: 256 weights in 16 sub-blocks, each with an 8-bit scale.
 //!
-//!     w[i] = d · s[j] · (q[i] − 32)
+//! ```text
+//! w[i] = d · s[j] · (q[i] − 32)
 //!
-//!     low bits of q 128 bytes, high pairs of q 64 bytes, s 16 × i8, d f16    210 bytes, 6.5625 bits
+//! low bits of q 128 bytes, high pairs of q 64 bytes, s 16 × i8, d f16    210 bytes, 6.5625 bits
+//! ```
 //!
 //! Byte l of half h of the low bits holds weight 128h + l in its low half and 128h + 64 + l in
 //! its high half. The high pairs lie as the codes of Q2_K.

@@ -1,6 +1,8 @@
 //! Q8_0: 32 weights share one f16 scale.
 //!
-//!     w[i] = d · q[i]      d f16, q 32 × i8      34 bytes, 8.5 bits a weight
+//! ```text
+//! w[i] = d · q[i]      d f16, q 32 × i8      34 bytes, 8.5 bits a weight
+//! ```
 
 use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked, bytes_at, f16_at};
 
