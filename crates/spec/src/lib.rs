@@ -1,1 +1,25 @@
-//! ruminate-spec.
+//! What a model is, as data: its shape, its parts, what its weights are called, what it costs.
+//!
+//! Start at [`ModelSpec`], then [`family`]. Not here: weights, files, kernels, threads.
+//! Invariant: everything is a pure function of a [`Config`]; a missing or impossible key is an
+//! [`Error`] that names it.
+
+#![forbid(unsafe_code)]
+
+mod attention;
+mod config;
+mod cost;
+mod error;
+pub mod family;
+mod ffn;
+mod model;
+mod slot;
+
+pub use attention::{AttentionSpec, GqaSpec, MlaSpec, Pairing, RopeScaling, RopeSpec};
+pub use config::{Config, Dialect, Value};
+pub use cost::{Cost, Parameters};
+pub use error::Error;
+pub use family::{FAMILIES, Family};
+pub use ffn::{FfnSpec, GroupScore, Groups, MoeSpec, RouterSpec, Scoring};
+pub use model::{LayerSpec, ModelSpec, NextTokenSpec};
+pub use slot::{Slot, SlotName};
