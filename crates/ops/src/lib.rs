@@ -1,1 +1,14 @@
-//! ruminate-ops.
+//! The operations that a decoder is made of, each in one file.
+//!
+//! Matrix products are `panels`' own. Start at `rmsnorm.rs`. Not here: models, weights' names,
+//! requests. Invariants: outputs come first, then inputs, then settings; a row's result depends on
+//! that row alone, never on how many rows there are or on the number of threads.
+
+#![forbid(unsafe_code)]
+
+pub mod attention;
+pub mod element;
+pub mod residual;
+pub mod rmsnorm;
+pub mod rope;
+pub mod swiglu;

@@ -7,5 +7,5 @@
 mod parts;
 mod pool;
 
-pub use parts::{Chunks, Parts, Strip, Strips};
+pub use parts::{Chunks, Parts, Strip, Strips, Tiles};
 pub use pool::Pool;

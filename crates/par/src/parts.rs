@@ -104,6 +104,44 @@ unsafe impl<'a> Parts for Strips<'a> {
     }
 }
 
+/// A matrix (rows, width) in tiles: runs of rows crossed with strips of columns.
+///
+/// Tile `run · n_strips + strip` covers the rows of one run and the columns of one strip.
+pub struct Tiles<'a> {
+    strips: Strips<'a>,
+    /// The row after the last of each run, ascending.
+    run_ends: &'a [usize],
+}
+
+impl<'a> Tiles<'a> {
+    /// Cuts `buffer` (rows, width), row-major, after each of `run_ends` and every `strip` columns.
+    pub fn new(buffer: &'a mut [f32], width: usize, strip: usize, run_ends: &'a [usize]) -> Self {
+        let strips = Strips::new(buffer, width, strip);
+        assert!(run_ends.is_sorted(), "runs of rows follow each other");
+        assert!(run_ends.last().is_none_or(|&end| end <= strips.rows), "runs end in the matrix");
+        Tiles { strips, run_ends }
+    }
+}
+
+// SAFETY: runs do not share rows (their ends ascend) and strips do not share columns.
+unsafe impl<'a> Parts for Tiles<'a> {
+    type Part = Strip<'a>;
+
+    fn len(&self) -> usize {
+        self.run_ends.len() * self.strips.len()
+    }
+
+    unsafe fn part(&self, index: usize) -> Strip<'a> {
+        let (run, strip) = (index / self.strips.len(), index % self.strips.len());
+        let first = if run == 0 { 0 } else { self.run_ends[run - 1] };
+        // SAFETY: `strip < strips.len()`; the rows of two strips of one number are cut apart below.
+        let whole = unsafe { self.strips.part(strip) };
+        // SAFETY: `first` is at most the number of rows, so the offset stays within the matrix.
+        let start = unsafe { whole.start.add(first * whole.stride) };
+        Strip { start, rows: self.run_ends[run] - first, ..whole }
+    }
+}
+
 /// The columns [`from`, `from + width`) of a matrix, for one task to write.
 pub struct Strip<'a> {
     start: *mut f32,

@@ -300,6 +300,23 @@ mod tests {
     }
 
     #[test]
+    fn tiles_cover_the_rows_of_their_runs_once() {
+        let pool = Pool::new(2);
+        let mut y = vec![0.0; 7 * 10];
+        let run_ends = [2, 2, 6];
+        pool.for_parts(crate::Tiles::new(&mut y, 10, 4, &run_ends), |i, mut tile| {
+            for t in 0..tile.rows() {
+                tile.row_mut(t).iter_mut().for_each(|y| *y += i as f32 + 1.0);
+            }
+        });
+        for (i, &y) in y.iter().enumerate() {
+            let (row, strip) = (i / 10, i % 10 / 4);
+            let run = [0, 0, 2, 2, 2, 2].get(row);
+            assert_eq!(y, run.map_or(0.0, |run| (run * 3 + strip) as f32 + 1.0), "{row} {strip}");
+        }
+    }
+
+    #[test]
     fn a_job_within_a_job_runs_alone() {
         let pool = Pool::new(2);
         let total = AtomicUsize::new(0);

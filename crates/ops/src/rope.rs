@@ -1,0 +1,147 @@
+//! Rotary position embedding (arXiv 2104.09864): pairs of a head turned by an angle that grows with
+//! the position.
+//!
+//! ```text
+//! (a, b) → (a·cos − b·sin, a·sin + b·cos)
+//! ```
+
+use par::Pool;
+use simd::{Best, Isa, Kernel, dispatch};
+
+/// Which elements of the rotated part are a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// (i, i + n/2).
+    Half,
+    /// (2i, 2i + 1).
+    Adjacent,
+}
+
+/// Where the rotated part of each head lies in a row of heads.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// Elements from one row to the next.
+    pub stride: usize,
+    pub n_heads: usize,
+    /// Elements from one head to the next.
+    pub head_dim: usize,
+    /// The first rotated element of a head.
+    pub from: usize,
+    pub pairs: Pairs,
+}
+
+/// cos and sin (T, n/2) of the tokens at `positions` (T), for `frequencies` (n/2) in radians a
+/// position; both times `amplitude`. Angles are taken in f64: at position 100,000 an f32 angle is
+/// off by hundredths of a radian.
+pub fn angles(
+    cos: &mut [f32],
+    sin: &mut [f32],
+    positions: &[u32],
+    frequencies: &[f64],
+    amplitude: f64,
+) {
+    let half = frequencies.len();
+    assert_eq!(cos.len(), positions.len() * half);
+    assert_eq!(sin.len(), cos.len());
+    let rows = cos.chunks_exact_mut(half).zip(sin.chunks_exact_mut(half)).zip(positions);
+    for ((cos, sin), &position) in rows {
+        for i in 0..half {
+            let (s, c) = (f64::from(position) * frequencies[i]).sin_cos();
+            cos[i] = (c * amplitude) as f32;
+            sin[i] = (s * amplitude) as f32;
+        }
+    }
+}
+
+/// Turns the heads of x (T, stride) in place by cos and sin (T, n/2).
+pub fn forward(pool: &Pool, x: &mut [f32], cos: &[f32], sin: &[f32], half: usize, heads: Heads) {
+    assert!(heads.from + 2 * half <= heads.head_dim, "the rotated part fits its head");
+    assert!(heads.n_heads * heads.head_dim <= heads.stride, "the heads fit their row");
+    assert_eq!(x.len() / heads.stride * half, cos.len(), "a row of angles for each row of heads");
+    let best = Best::detect();
+    pool.for_chunks(x, heads.stride, |t, row| {
+        let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
+        dispatch(best, Rotate { row, cos, sin, heads });
+    });
+}
+
+struct Rotate<'a> {
+    row: &'a mut [f32],
+    cos: &'a [f32],
+    sin: &'a [f32],
+    heads: Heads,
+}
+
+impl Kernel for Rotate<'_> {
+    type Output = ();
+
+    // Plain loops: products are rounded before they are added on every ISA, so all agree.
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let half = self.cos.len();
+        for head in self.row.chunks_exact_mut(self.heads.head_dim).take(self.heads.n_heads) {
+            let part = &mut head[self.heads.from..][..2 * half];
+            match self.heads.pairs {
+                Pairs::Half => {
+                    let (a, b) = part.split_at_mut(half);
+                    for i in 0..half {
+                        let (x, y) = (a[i], b[i]);
+                        a[i] = x * self.cos[i] - y * self.sin[i];
+                        b[i] = x * self.sin[i] + y * self.cos[i];
+                    }
+                }
+                Pairs::Adjacent => {
+                    for (i, pair) in part.chunks_exact_mut(2).enumerate() {
+                        let (x, y) = (pair[0], pair[1]);
+                        pair[0] = x * self.cos[i] - y * self.sin[i];
+                        pair[1] = x * self.sin[i] + y * self.cos[i];
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turned(x: &[f32], position: u32, pairs: Pairs) -> Vec<f32> {
+        let frequencies = [1.0, 0.25];
+        let (mut cos, mut sin) = ([0.0; 2], [0.0; 2]);
+        angles(&mut cos, &mut sin, &[position], &frequencies, 1.0);
+        let heads = Heads { stride: x.len(), n_heads: 1, head_dim: x.len(), from: 1, pairs };
+        let mut x = x.to_vec();
+        forward(&Pool::new(1), &mut x, &cos, &sin, 2, heads);
+        x
+    }
+
+    #[test]
+    fn position_zero_changes_nothing() {
+        let x = [9.0, 1.0, 2.0, 3.0, 4.0];
+        assert_eq!(turned(&x, 0, Pairs::Half), x);
+        assert_eq!(turned(&x, 0, Pairs::Adjacent), x);
+    }
+
+    #[test]
+    fn pairs_are_turned_by_their_angle() {
+        let (s, c) = 3f32.sin_cos();
+        let x = turned(&[9.0, 1.0, 0.0, 0.0, 1.0], 3, Pairs::Half);
+        assert_eq!(x[0], 9.0, "what lies before the rotated part stays");
+        assert!((x[1] - c).abs() < 1e-6 && (x[3] - s).abs() < 1e-6, "{x:?}");
+        let x = turned(&[9.0, 1.0, 0.0, 0.0, 1.0], 3, Pairs::Adjacent);
+        assert!((x[1] - c).abs() < 1e-6 && (x[2] - s).abs() < 1e-6, "{x:?}");
+        let (s, c) = 0.75f32.sin_cos();
+        assert!((x[3] + s).abs() < 1e-6 && (x[4] - c).abs() < 1e-6, "{x:?}");
+    }
+
+    #[test]
+    fn scores_depend_on_the_distance_only() {
+        let (q, k) = ([0.0, 0.3, -1.2, 0.8, 2.0], [0.0, 1.1, 0.4, -0.7, 0.9]);
+        let score = |i, j| -> f32 {
+            let (q, k) = (turned(&q, i, Pairs::Half), turned(&k, j, Pairs::Half));
+            q.iter().zip(&k).map(|(q, k)| q * k).sum()
+        };
+        assert!((score(7, 3) - score(104, 100)).abs() < 1e-5);
+    }
+}
