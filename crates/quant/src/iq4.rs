@@ -11,8 +11,9 @@
 //! Each run of 16 bytes of q holds 32 weights as in Q4_0. The low half of s[j] is half j % 2 of
 //! byte j / 2, its high pair the bits 2j and 2j + 1.
 
-use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked, bytes_at, f16_at, split_nibbles};
-use crate::k_fields::split_nibble_runs;
+use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked};
+use crate::coded::{bytes_at, f16_at, join_nibbles, put_bytes, put_f16, split_nibbles};
+use crate::k_fields::{join_nibble_runs, split_nibble_runs};
 
 /// The values of the codes of IQ4_NL and IQ4_XS.
 pub const IQ4_VALUES: [i8; 16] =
@@ -21,8 +22,14 @@ pub const IQ4_VALUES: [i8; 16] =
 pub(crate) struct Iq4Nl;
 pub(crate) struct Iq4Xs;
 
-const LAYOUT: CodeLayout =
-    CodeLayout { sub_len: 32, bits: 4, value: CodeValue::Table(&IQ4_VALUES), has_mins: false };
+const LAYOUT: CodeLayout = CodeLayout {
+    sub_len: 32,
+    bits: 4,
+    value: CodeValue::Table(&IQ4_VALUES),
+    has_mins: false,
+    sub_scale_min: 1,
+    sub_scale_max: 1,
+};
 
 impl Coded<32, 18> for Iq4Nl {
     const LAYOUT: CodeLayout = LAYOUT;
@@ -34,10 +41,16 @@ impl Coded<32, 18> for Iq4Nl {
         out.clear_mins();
         split_nibbles(bytes_at::<16>(block, 2), &mut out.codes[..32]);
     }
+
+    #[inline(always)]
+    fn pack(fields: &Unpacked, block: &mut [u8; 18]) {
+        put_f16(block, 0, fields.scale);
+        join_nibbles(&fields.codes[..32], &mut block[2..]);
+    }
 }
 
 impl Coded<256, 136> for Iq4Xs {
-    const LAYOUT: CodeLayout = LAYOUT;
+    const LAYOUT: CodeLayout = CodeLayout { sub_scale_min: -32, sub_scale_max: 31, ..LAYOUT };
 
     #[inline(always)]
     fn unpack(block: &[u8; 136], out: &mut Unpacked) {
@@ -51,5 +64,19 @@ impl Coded<256, 136> for Iq4Xs {
             *sub_scale = (low | high << 4) as i8 - 32;
         }
         split_nibble_runs::<16>(bytes_at(block, 8), &mut out.codes);
+    }
+
+    #[inline(always)]
+    fn pack(fields: &Unpacked, block: &mut [u8; 136]) {
+        let (mut high, mut low) = (0u16, [0; 4]);
+        for (j, sub_scale) in fields.sub_scales[..8].iter().enumerate() {
+            let sub_scale = (sub_scale + 32) as u8;
+            low[j / 2] |= (sub_scale & 15) << (j % 2 * 4);
+            high |= u16::from(sub_scale >> 4) << (2 * j);
+        }
+        put_f16(block, 0, fields.scale);
+        put_bytes(block, 2, high.to_le_bytes());
+        put_bytes(block, 4, low);
+        join_nibble_runs::<16>(&fields.codes, &mut block[8..]);
     }
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod coded;
+mod fit;
 mod fp8;
 mod ggml;
 mod iq4;
@@ -27,4 +28,4 @@ mod registry;
 pub use coded::{CodeLayout, CodeValue, Unpacked};
 pub use ggml::ggml_type_name;
 pub use iq4::IQ4_VALUES;
-pub use registry::{QuantType, decode, unpack};
+pub use registry::{QuantType, decode, encode, pack, unpack};

@@ -10,14 +10,21 @@
 //! the first 8 holds the low halves of s[b] and s[b + 8]; byte b of the last 4 the two high bits
 //! of s[b + 4k], for k in 0..4, lowest first.
 
-use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked, bytes_at, f16_at};
-use crate::k_fields::{add_high_bits, split_pairs};
+use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked};
+use crate::coded::{bytes_at, f16_at, put_bytes, put_f16};
+use crate::k_fields::{add_high_bits, high_bits, join_pairs, split_pairs};
 
 pub(crate) struct Q3K;
 
 impl Coded<256, 110> for Q3K {
-    const LAYOUT: CodeLayout =
-        CodeLayout { sub_len: 16, bits: 3, value: CodeValue::Offset(4), has_mins: false };
+    const LAYOUT: CodeLayout = CodeLayout {
+        sub_len: 16,
+        bits: 3,
+        value: CodeValue::Offset(4),
+        has_mins: false,
+        sub_scale_min: -32,
+        sub_scale_max: 31,
+    };
 
     #[inline(always)]
     fn unpack(block: &[u8; 110], out: &mut Unpacked) {
@@ -31,5 +38,19 @@ impl Coded<256, 110> for Q3K {
         }
         split_pairs(bytes_at(block, 32), &mut out.codes);
         add_high_bits(bytes_at(block, 0), 2, &mut out.codes);
+    }
+
+    #[inline(always)]
+    fn pack(fields: &Unpacked, block: &mut [u8; 110]) {
+        let mut scales = [0; 12];
+        for (j, &sub_scale) in fields.sub_scales.iter().enumerate() {
+            let sub_scale = (sub_scale + 32) as u8;
+            scales[j % 8] |= (sub_scale & 15) << (j / 8 * 4);
+            scales[8 + j % 4] |= sub_scale >> 4 << (j / 4 * 2);
+        }
+        put_bytes(block, 0, high_bits(&fields.codes, 2));
+        put_bytes(block, 32, join_pairs(&fields.codes, 0));
+        put_bytes(block, 96, scales);
+        put_f16(block, 108, fields.scale);
     }
 }

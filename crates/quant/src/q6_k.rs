@@ -9,14 +9,21 @@
 //! Byte l of half h of the low bits holds weight 128h + l in its low half and 128h + 64 + l in
 //! its high half. The high pairs lie as the codes of Q2_K.
 
-use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked, bytes_at, f16_at};
-use crate::k_fields::{split_nibble_runs, split_pairs};
+use crate::coded::{CodeLayout, CodeValue, Coded, Unpacked};
+use crate::coded::{bytes_at, f16_at, put_bytes, put_f16};
+use crate::k_fields::{join_nibble_runs, join_pairs, split_nibble_runs, split_pairs};
 
 pub(crate) struct Q6K;
 
 impl Coded<256, 210> for Q6K {
-    const LAYOUT: CodeLayout =
-        CodeLayout { sub_len: 16, bits: 6, value: CodeValue::Offset(32), has_mins: false };
+    const LAYOUT: CodeLayout = CodeLayout {
+        sub_len: 16,
+        bits: 6,
+        value: CodeValue::Offset(32),
+        has_mins: false,
+        sub_scale_min: -128,
+        sub_scale_max: 127,
+    };
 
     #[inline(always)]
     fn unpack(block: &[u8; 210], out: &mut Unpacked) {
@@ -30,5 +37,13 @@ impl Coded<256, 210> for Q6K {
         for (code, pair) in out.codes.iter_mut().zip(pairs) {
             *code |= pair << 4;
         }
+    }
+
+    #[inline(always)]
+    fn pack(fields: &Unpacked, block: &mut [u8; 210]) {
+        join_nibble_runs::<64>(&fields.codes, &mut block[..128]);
+        put_bytes(block, 128, join_pairs(&fields.codes, 4));
+        put_bytes(block, 192, fields.sub_scales.map(|sub_scale| sub_scale as u8));
+        put_f16(block, 208, fields.scale);
     }
 }

@@ -76,6 +76,20 @@ macro_rules! blocks {
             }
         }
 
+        /// out (N / block_len blocks) = blocks near `weights` (N).
+        ///
+        /// Single numbers round to the nearest, F16 and BF16 to infinity beyond their range, FP8
+        /// to its largest. Formats with codes search for scales of little error; in them a NaN
+        /// counts as zero, an infinity as the largest f32, and what the scale can't reach
+        /// saturates. The same weights give the same bytes. Panics if the lengths don't match,
+        /// or if either isn't whole blocks.
+        pub fn encode(ty: QuantType, weights: &[f32], out: &mut [u8]) {
+            match ty {
+                $(QuantType::$plain => plain::encode::<$plain_type, $plain_bytes>(weights, out),)*
+                $(QuantType::$coded => coded::encode::<$type, $len, $bytes>(weights, out),)*
+            }
+        }
+
         /// out = the fields of one block (block_bytes).
         ///
         /// Panics if `block` isn't one block, or if `ty` has no codes
@@ -86,6 +100,21 @@ macro_rules! blocks {
                 $(QuantType::$coded => {
                     let block = block.try_into().expect("the bytes of one block");
                     <$type as Coded<$len, $bytes>>::unpack(block, out);
+                })*
+            }
+        }
+
+        /// block (block_bytes) = the block of these fields, the opposite of [`unpack`]: their
+        /// codes and sub-block fields within the ranges of [`CodeLayout`], `scale` and `min`
+        /// values that an f16 holds.
+        ///
+        /// Panics if `block` isn't one block, or if `ty` has no codes.
+        pub fn pack(ty: QuantType, fields: &Unpacked, block: &mut [u8]) {
+            match ty {
+                $(QuantType::$plain)|* => panic!("{} has no codes", ty.name()),
+                $(QuantType::$coded => {
+                    let block = block.try_into().expect("the bytes of one block");
+                    <$type as Coded<$len, $bytes>>::pack(fields, block);
                 })*
             }
         }
