@@ -52,7 +52,7 @@ impl CodeValue {
 }
 
 /// The fields of one block, whatever its format:
-/// w[i] = scale · sub_scales[j] · value(codes[i]) − min · sub_mins[j], with j = i / sub_len.
+/// `w[i] = scale · sub_scales[j] · value(codes[i]) − min · sub_mins[j]`, with `j = i / sub_len`.
 ///
 /// | format | sub_len | codes | value | sub_scales | min | sub_mins |
 /// |---|--:|---|---|---|---|---|
