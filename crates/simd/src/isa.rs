@@ -15,6 +15,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     const NAME: &'static str;
     /// f32 in a vector: 8 or 16.
     const LANES: usize;
+    /// What [`Isa::dot_signed`] adds to each code.
+    const SIGNED_BIAS: u8;
 
     /// `LANES` f32.
     type F32: Copy;
@@ -120,17 +122,18 @@ pub trait Isa: Copy + Send + Sync + 'static {
 
     /// Bytes taken as i8.
     fn signed(self, codes: Self::Bytes) -> Self::Signed;
-    /// a + the products of a row's four signed codes with a quad of activations in -127..=127,
-    /// and what [`Isa::unbias`] takes away.
-    fn dot_signed(self, a: Self::I32, codes: Self::Signed, quad: Self::Bytes) -> Self::I32;
-    /// Removes what `dot_signed` added beside the products; x_sum is the sum of all activations
-    /// that went in.
-    fn unbias(self, a: Self::I32, x_sum: i32) -> Self::I32;
+    /// sum + the products of a row's four (signed codes + [`Isa::SIGNED_BIAS`]) with a quad of
+    /// activations in -127..=127. `quads_in_sum(128)` says how many fit.
+    fn dot_signed(self, sum: Self::Sum, codes: Self::Signed, quad: Self::Bytes) -> Self::Sum;
 
-    /// 2 · `LANES` i8.
-    fn load_pairs_i8(self, xs: &[i8]) -> Self::Pairs;
+    /// 2 · `LANES` bytes taken as i8.
+    fn load_pairs_i8(self, xs: &[u8]) -> Self::Pairs;
     /// 2 · `LANES` u8.
     fn load_pairs_u8(self, xs: &[u8]) -> Self::Pairs;
+    /// The low halves of 2 · `LANES` u8.
+    fn load_pairs_low(self, xs: &[u8]) -> Self::Pairs;
+    /// The high halves of 2 · `LANES` u8.
+    fn load_pairs_high(self, xs: &[u8]) -> Self::Pairs;
     /// a + the product of each row's two i16 with the two i16 of `pair`, first one in the low half.
     fn dot_pairs(self, a: Self::I32, xs: Self::Pairs, pair: i32) -> Self::I32;
 }

@@ -204,7 +204,7 @@ impl Kernel for Integers<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) -> Self::Output {
-        let mut rows = vec![vec![0; N]; 10];
+        let mut rows = vec![vec![0; N]; 9];
         let mut quads = vec![0; N / 4];
         for at in (0..N).step_by(I::LANES) {
             let codes = isa.load_bytes(&self.codes[4 * at..]);
@@ -215,24 +215,27 @@ impl Kernel for Integers<'_> {
             let [x, y] = [self.quads[0], self.quads[1]].map(|quad| isa.splat_quad(quad));
             let sum = isa.dot(isa.dot(isa.zero_sum(), nibbles[0], x), nibbles[1], y);
             let pairs = isa.load_pairs_u8(&self.scales[2 * at..]);
-            let signed_scales: Vec<i8> = self.scales.iter().map(|&x| x as i8).collect();
-            let signed_pairs = isa.load_pairs_i8(&signed_scales[2 * at..]);
+            let signed_pairs = isa.load_pairs_i8(&self.scales[2 * at..]);
+            let low = isa.load_pairs_low(&self.scales[2 * at..]);
+            let high = isa.load_pairs_high(&self.scales[2 * at..]);
             let base = isa.splat_i32(1_000);
             let x_sum: i32 = self.quads[2..4].iter().flat_map(|q| q.to_le_bytes()).fold(
                 0,
                 #[inline(always)]
                 |sum, x| sum + i32::from(x as i8),
             );
-            let mut signed = isa.splat_i32(0);
+            let mut signed = isa.splat_i32(-x_sum * i32::from(I::SIGNED_BIAS));
             for &quad in &self.quads[2..4] {
-                signed = isa.dot_signed(signed, isa.signed(codes), isa.splat_quad(quad));
+                let sum = isa.dot_signed(isa.zero_sum(), isa.signed(codes), isa.splat_quad(quad));
+                signed = isa.add_sum(signed, sum);
             }
             let results = [
                 isa.add_sum(base, sum),
                 isa.add_scaled_first(base, sum, pairs),
                 isa.add_scaled_second(base, sum, signed_pairs),
-                isa.unbias(signed, x_sum),
+                signed,
                 isa.dot_pairs(base, signed_pairs, -5 << 16 | 300),
+                isa.dot_pairs(isa.dot_pairs(base, low, 7), high, -9 << 16),
                 isa.sub_i32(base, isa.shl_i32(isa.add_sum(base, sum), 5)),
             ];
             for (v, out) in results.into_iter().zip(&mut rows) {
@@ -242,7 +245,7 @@ impl Kernel for Integers<'_> {
                     *out = *x as i32;
                 }
             }
-            for (v, out) in [moved, looked].into_iter().zip(&mut rows[6..]) {
+            for (v, out) in [moved, looked].into_iter().zip(&mut rows[7..]) {
                 let mut bytes = vec![0; 4 * I::LANES];
                 isa.store_bytes(v, &mut bytes);
                 for (x, out) in bytes.chunks_exact(4).zip(&mut out[at..]) {

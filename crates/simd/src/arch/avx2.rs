@@ -117,6 +117,7 @@ fn spread(pairs: __m256i, at: i8) -> __m256i {
 impl Isa for Avx2 {
     const NAME: &'static str = "avx2";
     const LANES: usize = LANES;
+    const SIGNED_BIAS: u8 = 0;
     type F32 = __m256;
     type I32 = __m256i;
     type Bytes = __m256i;
@@ -385,27 +386,31 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn dot_signed(self, a: __m256i, codes: Signed, quad: __m256i) -> __m256i {
+    fn dot_signed(self, sum: __m256i, codes: Signed, quad: __m256i) -> __m256i {
         let quad = op!(_mm256_sign_epi8(quad, codes.value));
-        let products = op!(_mm256_maddubs_epi16(codes.magnitude, quad));
-        self.add_sum(a, products)
+        op!(_mm256_add_epi16(sum, op!(_mm256_maddubs_epi16(codes.magnitude, quad))))
     }
 
     #[inline(always)]
-    fn unbias(self, a: __m256i, _x_sum: i32) -> __m256i {
-        a
-    }
-
-    #[inline(always)]
-    fn load_pairs_i8(self, xs: &[i8]) -> __m256i {
-        let xs: &[i8; 2 * LANES] = xs.first_chunk().expect("a full vector");
-        op!(_mm256_cvtepi8_epi16(load_16_bytes(&xs.map(|x| x as u8))))
+    fn load_pairs_i8(self, xs: &[u8]) -> __m256i {
+        let xs: &[u8; 2 * LANES] = xs.first_chunk().expect("a full vector");
+        op!(_mm256_cvtepi8_epi16(load_16_bytes(xs)))
     }
 
     #[inline(always)]
     fn load_pairs_u8(self, xs: &[u8]) -> __m256i {
         let xs: &[u8; 2 * LANES] = xs.first_chunk().expect("a full vector");
         op!(_mm256_cvtepu8_epi16(load_16_bytes(xs)))
+    }
+
+    #[inline(always)]
+    fn load_pairs_low(self, xs: &[u8]) -> __m256i {
+        op!(_mm256_and_si256(self.load_pairs_u8(xs), op!(_mm256_set1_epi16(15))))
+    }
+
+    #[inline(always)]
+    fn load_pairs_high(self, xs: &[u8]) -> __m256i {
+        op!(_mm256_srli_epi16::<4>(self.load_pairs_u8(xs)))
     }
 
     #[inline(always)]

@@ -68,6 +68,7 @@ fn halves(v: __m512) -> (__m256, __m256) {
 impl Isa for Avx512 {
     const NAME: &'static str = "avx512";
     const LANES: usize = LANES;
+    const SIGNED_BIAS: u8 = 128;
     type F32 = __m512;
     type I32 = __m512i;
     type Bytes = __m512i;
@@ -331,25 +332,30 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn dot_signed(self, a: __m512i, codes: __m512i, quad: __m512i) -> __m512i {
-        op!(_mm512_dpbusd_epi32(a, codes, quad))
+    fn dot_signed(self, sum: __m512i, codes: __m512i, quad: __m512i) -> __m512i {
+        op!(_mm512_dpbusd_epi32(sum, codes, quad))
     }
 
     #[inline(always)]
-    fn unbias(self, a: __m512i, x_sum: i32) -> __m512i {
-        op!(_mm512_sub_epi32(a, op!(_mm512_set1_epi32(x_sum << 7))))
-    }
-
-    #[inline(always)]
-    fn load_pairs_i8(self, xs: &[i8]) -> __m512i {
-        let xs: &[i8; 2 * LANES] = xs.first_chunk().expect("a full vector");
-        op!(_mm512_cvtepi8_epi16(load_32_bytes(&xs.map(|x| x as u8))))
+    fn load_pairs_i8(self, xs: &[u8]) -> __m512i {
+        let xs: &[u8; 2 * LANES] = xs.first_chunk().expect("a full vector");
+        op!(_mm512_cvtepi8_epi16(load_32_bytes(xs)))
     }
 
     #[inline(always)]
     fn load_pairs_u8(self, xs: &[u8]) -> __m512i {
         let xs: &[u8; 2 * LANES] = xs.first_chunk().expect("a full vector");
         op!(_mm512_cvtepu8_epi16(load_32_bytes(xs)))
+    }
+
+    #[inline(always)]
+    fn load_pairs_low(self, xs: &[u8]) -> __m512i {
+        op!(_mm512_and_si512(self.load_pairs_u8(xs), op!(_mm512_set1_epi16(15))))
+    }
+
+    #[inline(always)]
+    fn load_pairs_high(self, xs: &[u8]) -> __m512i {
+        op!(_mm512_srli_epi16::<4>(self.load_pairs_u8(xs)))
     }
 
     #[inline(always)]

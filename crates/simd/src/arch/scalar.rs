@@ -40,6 +40,7 @@ fn dot_quad(a: i32, w: [i32; 4], x: [u8; 4]) -> i32 {
 impl Isa for Scalar {
     const NAME: &'static str = "scalar";
     const LANES: usize = LANES;
+    const SIGNED_BIAS: u8 = 0;
     type F32 = F32;
     type I32 = I32;
     type Bytes = [[u8; 4]; LANES];
@@ -254,18 +255,23 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
-    fn unbias(self, a: I32, _x_sum: i32) -> I32 {
-        a
-    }
-
-    #[inline(always)]
-    fn load_pairs_i8(self, xs: &[i8]) -> Self::Pairs {
-        std::array::from_fn(|i| [i16::from(xs[2 * i]), i16::from(xs[2 * i + 1])])
+    fn load_pairs_i8(self, xs: &[u8]) -> Self::Pairs {
+        std::array::from_fn(|i| [xs[2 * i], xs[2 * i + 1]].map(|x| i16::from(x as i8)))
     }
 
     #[inline(always)]
     fn load_pairs_u8(self, xs: &[u8]) -> Self::Pairs {
         std::array::from_fn(|i| [i16::from(xs[2 * i]), i16::from(xs[2 * i + 1])])
+    }
+
+    #[inline(always)]
+    fn load_pairs_low(self, xs: &[u8]) -> Self::Pairs {
+        self.load_pairs_u8(xs).map(|pair| pair.map(|x| x & 15))
+    }
+
+    #[inline(always)]
+    fn load_pairs_high(self, xs: &[u8]) -> Self::Pairs {
+        self.load_pairs_u8(xs).map(|pair| pair.map(|x| x >> 4))
     }
 
     #[inline(always)]
