@@ -8,7 +8,9 @@
 
 pub mod attention;
 pub mod element;
+pub mod latent_attention;
 pub mod residual;
 pub mod rmsnorm;
 pub mod rope;
+pub mod router;
 pub mod swiglu;

@@ -7,15 +7,7 @@
 
 use par::Pool;
 use simd::{Best, Isa, Kernel, dispatch};
-
-/// Which elements of the rotated part are a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairs {
-    /// (i, i + n/2).
-    Half,
-    /// (2i, 2i + 1).
-    Adjacent,
-}
+use spec::Pairing;
 
 /// Where the rotated part of each head lies in a row of heads.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +19,7 @@ pub struct Heads {
     pub head_dim: usize,
     /// The first rotated element of a head.
     pub from: usize,
-    pub pairs: Pairs,
+    pub pairing: Pairing,
 }
 
 /// cos and sin (T, n/2) of the tokens at `positions` (T), for `frequencies` (n/2) in radians a
@@ -81,8 +73,8 @@ impl Kernel for Rotate<'_> {
         let half = self.cos.len();
         for head in self.row.chunks_exact_mut(self.heads.head_dim).take(self.heads.n_heads) {
             let part = &mut head[self.heads.from..][..2 * half];
-            match self.heads.pairs {
-                Pairs::Half => {
+            match self.heads.pairing {
+                Pairing::Half => {
                     let (a, b) = part.split_at_mut(half);
                     for i in 0..half {
                         let (x, y) = (a[i], b[i]);
@@ -90,7 +82,7 @@ impl Kernel for Rotate<'_> {
                         b[i] = x * self.sin[i] + y * self.cos[i];
                     }
                 }
-                Pairs::Adjacent => {
+                Pairing::Adjacent => {
                     for (i, pair) in part.chunks_exact_mut(2).enumerate() {
                         let (x, y) = (pair[0], pair[1]);
                         pair[0] = x * self.cos[i] - y * self.sin[i];
@@ -106,11 +98,11 @@ impl Kernel for Rotate<'_> {
 mod tests {
     use super::*;
 
-    fn turned(x: &[f32], position: u32, pairs: Pairs) -> Vec<f32> {
+    fn turned(x: &[f32], position: u32, pairing: Pairing) -> Vec<f32> {
         let frequencies = [1.0, 0.25];
         let (mut cos, mut sin) = ([0.0; 2], [0.0; 2]);
         angles(&mut cos, &mut sin, &[position], &frequencies, 1.0);
-        let heads = Heads { stride: x.len(), n_heads: 1, head_dim: x.len(), from: 1, pairs };
+        let heads = Heads { stride: x.len(), n_heads: 1, head_dim: x.len(), from: 1, pairing };
         let mut x = x.to_vec();
         forward(&Pool::new(1), &mut x, &cos, &sin, 2, heads);
         x
@@ -119,17 +111,17 @@ mod tests {
     #[test]
     fn position_zero_changes_nothing() {
         let x = [9.0, 1.0, 2.0, 3.0, 4.0];
-        assert_eq!(turned(&x, 0, Pairs::Half), x);
-        assert_eq!(turned(&x, 0, Pairs::Adjacent), x);
+        assert_eq!(turned(&x, 0, Pairing::Half), x);
+        assert_eq!(turned(&x, 0, Pairing::Adjacent), x);
     }
 
     #[test]
     fn pairs_are_turned_by_their_angle() {
         let (s, c) = 3f32.sin_cos();
-        let x = turned(&[9.0, 1.0, 0.0, 0.0, 1.0], 3, Pairs::Half);
+        let x = turned(&[9.0, 1.0, 0.0, 0.0, 1.0], 3, Pairing::Half);
         assert_eq!(x[0], 9.0, "what lies before the rotated part stays");
         assert!((x[1] - c).abs() < 1e-6 && (x[3] - s).abs() < 1e-6, "{x:?}");
-        let x = turned(&[9.0, 1.0, 0.0, 0.0, 1.0], 3, Pairs::Adjacent);
+        let x = turned(&[9.0, 1.0, 0.0, 0.0, 1.0], 3, Pairing::Adjacent);
         assert!((x[1] - c).abs() < 1e-6 && (x[2] - s).abs() < 1e-6, "{x:?}");
         let (s, c) = 0.75f32.sin_cos();
         assert!((x[3] + s).abs() < 1e-6 && (x[4] - c).abs() < 1e-6, "{x:?}");
@@ -139,7 +131,7 @@ mod tests {
     fn scores_depend_on_the_distance_only() {
         let (q, k) = ([0.0, 0.3, -1.2, 0.8, 2.0], [0.0, 1.1, 0.4, -0.7, 0.9]);
         let score = |i, j| -> f32 {
-            let (q, k) = (turned(&q, i, Pairs::Half), turned(&k, j, Pairs::Half));
+            let (q, k) = (turned(&q, i, Pairing::Half), turned(&k, j, Pairing::Half));
             q.iter().zip(&k).map(|(q, k)| q * k).sum()
         };
         assert!((score(7, 3) - score(104, 100)).abs() < 1e-5);
