@@ -68,30 +68,47 @@ impl Shape {
 
 /// Consecutive tokens of one sequence in a step.
 #[derive(Clone, Copy, Debug)]
-pub struct Span<'a> {
+pub struct Span {
     /// Position of the first token in its sequence.
     pub position: usize,
     pub n_tokens: usize,
-    /// The sequence's pages: position p is in `pages[p / PAGE]`.
+    /// Where the sequence's pages begin in [`Spans::pages`].
+    pub pages_from: usize,
+}
+
+/// The tokens of a step, in spans that cover them in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Spans<'a> {
+    pub spans: &'a [Span],
+    /// The row after the last of each span.
+    pub ends: &'a [usize],
+    /// The pages of all sequences: position p of a span's sequence is in
+    /// `pages[pages_from + p / PAGE]`.
     pub pages: &'a [u32],
 }
 
-/// Puts the keys and values (T, G·K) of a step's tokens into their pages. `spans` cover the tokens
-/// in order.
+impl Spans<'_> {
+    /// The place of a position's page among the pages of the cache.
+    pub(crate) fn page(&self, span: &Span, position: usize) -> usize {
+        self.pages[span.pages_from + position / PAGE] as usize
+    }
+}
+
+/// Puts the keys and values (T, G·K) of a step's tokens into their pages.
 pub fn store<E: Element>(
     cache: &mut [E],
     keys: &[f32],
     values: &[f32],
-    spans: &[Span<'_>],
+    spans: Spans<'_>,
     shape: Shape,
 ) {
     let (dim, padded) = (shape.head_dim, shape.padded_dim());
     let width = shape.n_kv_heads * dim;
     let mut rows = keys.chunks_exact(width).zip(values.chunks_exact(width));
-    for span in spans {
+    for span in spans.spans {
         for position in span.position..span.position + span.n_tokens {
             let (keys, values) = rows.next().expect("spans cover the tokens of the step");
-            let page = span.pages[position / PAGE] as usize * shape.page_len();
+            let page = spans.page(span, position) * shape.page_len();
             let heads = cache[page..][..shape.page_len()].chunks_exact_mut(shape.head_len());
             let at = position % PAGE;
             let of_heads = keys.chunks_exact(dim).zip(values.chunks_exact(dim));
@@ -111,8 +128,7 @@ pub fn store<E: Element>(
 }
 
 /// y (T, H·K) from queries (T, H·K) and the cache, in which the step's own keys and values are
-/// stored already. `spans` cover the tokens in order, each of at most `tokens_per_task`;
-/// `span_ends` are the rows after their last.
+/// stored already. Spans are of at most `tokens_per_task` tokens.
 ///
 /// # Panics
 ///
@@ -123,21 +139,21 @@ pub fn forward<E: Element>(
     y: &mut [f32],
     queries: &[f32],
     cache: &[E],
-    (spans, span_ends): (&[Span<'_>], &[usize]),
+    spans: Spans<'_>,
     (shape, scale): (Shape, f32),
 ) {
     let width = shape.n_heads * shape.head_dim;
     let strip = shape.group() * shape.head_dim;
     assert_eq!(y.len(), queries.len());
-    assert_eq!(spans.len(), span_ends.len());
+    assert_eq!(spans.spans.len(), spans.ends.len());
     let best = Best::detect();
-    pool.for_parts(Tiles::new(y, width, strip, span_ends), |task, y| {
+    pool.for_parts(Tiles::new(y, width, strip, spans.ends), |task, y| {
         let (index, head) = (task / shape.n_kv_heads, task % shape.n_kv_heads);
-        let span = spans[index];
-        let first = span_ends[index] - span.n_tokens;
+        let span = spans.spans[index];
+        let first = spans.ends[index] - span.n_tokens;
         let queries = &queries[first * width..][..span.n_tokens * width];
         let n_sums = span.n_tokens * shape.group() * shape.padded_dim();
-        let attend = Attend { y, queries, cache, span, head, shape, scale };
+        let attend = Attend { y, queries, cache, spans, span, head, shape, scale };
         if n_sums <= SUMS_FEW {
             dispatch(best, With::<E, SUMS_FEW>(attend));
         } else {
@@ -153,7 +169,8 @@ struct Attend<'a, E> {
     /// (tokens, H·K)
     queries: &'a [f32],
     cache: &'a [E],
-    span: Span<'a>,
+    spans: Spans<'a>,
+    span: Span,
     /// The key/value head.
     head: usize,
     shape: Shape,
@@ -224,7 +241,7 @@ impl<E: Element> Attend<'_, E> {
         if seen == 0 {
             return;
         }
-        let start = self.span.pages[page] as usize * self.shape.page_len();
+        let start = self.spans.page(&self.span, page * PAGE) * self.shape.page_len();
         let head = &self.cache[start + self.head * self.shape.head_len()..];
         let (keys, values) = head[..self.shape.head_len()].split_at(PAGE * self.shape.head_dim);
         let queries = std::array::from_fn::<&[f32], Q, _>(
@@ -427,21 +444,22 @@ mod tests {
             let mut y = vec![0.0; self.n * width];
             let mut from = 0;
             for &to in cuts {
-                let whole = Span { position: from, n_tokens: to - from, pages: &pages };
+                let whole = [Span { position: from, n_tokens: to - from, pages_from: 0 }];
+                let whole = Spans { spans: &whole, ends: &[to - from], pages: &pages };
                 let (keys, values) =
                     (&self.keys[from * kv..to * kv], &self.values[from * kv..to * kv]);
-                store(&mut cache, keys, values, &[whole], SHAPE);
+                store(&mut cache, keys, values, whole, SHAPE);
                 let step = SHAPE.tokens_per_task();
                 let starts: Vec<usize> = (from..to).step_by(step).collect();
                 let ends: Vec<usize> =
                     starts.iter().map(|&start| (start + step).min(to) - from).collect();
-                let spans: Vec<Span<'_>> = starts
+                let spans: Vec<Span> = starts
                     .iter()
                     .zip(&ends)
                     .map(|(&position, &end)| Span {
                         position,
                         n_tokens: end + from - position,
-                        pages: &pages,
+                        pages_from: 0,
                     })
                     .collect();
                 forward(
@@ -449,7 +467,7 @@ mod tests {
                     &mut y[from * width..to * width],
                     &self.queries[from * width..to * width],
                     &cache,
-                    (&spans, &ends),
+                    Spans { spans: &spans, ends: &ends, pages: &pages },
                     (SHAPE, 0.3),
                 );
                 from = to;

@@ -17,7 +17,7 @@
 use par::{Chunks, Pool};
 use simd::{Best, Isa, Kernel, dispatch};
 
-use crate::attention::{PAGE, Span};
+use crate::attention::{PAGE, Spans};
 use crate::element::Element;
 
 /// Heads of a task: one vector of the widest ISA.
@@ -59,21 +59,20 @@ impl Shape {
     }
 }
 
-/// Puts the latents (T, R) and roped keys (T, rope) of a step's tokens into their pages. `spans`
-/// cover the tokens in order.
+/// Puts the latents (T, R) and roped keys (T, rope) of a step's tokens into their pages.
 pub fn store<E: Element>(
     cache: &mut [E],
     latents: &[f32],
     keys: &[f32],
-    spans: &[Span<'_>],
+    spans: Spans<'_>,
     shape: Shape,
 ) {
     let (rank, rope) = (shape.latent_rank, shape.rope_dim);
     let mut rows = latents.chunks_exact(rank).zip(keys.chunks_exact(rope));
-    for span in spans {
+    for span in spans.spans {
         for position in span.position..span.position + span.n_tokens {
             let (latent, key) = rows.next().expect("spans cover the tokens of the step");
-            let page = span.pages[position / PAGE] as usize * shape.page_len();
+            let page = spans.page(span, position) * shape.page_len();
             let row = &mut cache[page + position % PAGE * shape.width()..][..shape.width()];
             for (to, &from) in row.iter_mut().zip(latent.iter().chain(key)) {
                 *to = E::from_f32(from);
@@ -116,7 +115,7 @@ pub fn interleave(
 }
 
 /// y (T, groups·16, R) from queries as [`interleave`] lays them out and the cache, in which the
-/// step's own rows are stored already. `spans` cover the tokens in order.
+/// step's own rows are stored already.
 ///
 /// # Panics
 ///
@@ -126,27 +125,22 @@ pub fn forward<E: Element>(
     y: &mut [f32],
     queries: &[f32],
     cache: &[E],
-    spans: &[Span<'_>],
+    spans: Spans<'_>,
     (shape, scale): (Shape, f32),
 ) {
     assert!(shape.width() <= WIDTH_MAX, "cached rows of {}", shape.width());
-    let n_tokens: usize = spans.iter().map(|span| span.n_tokens).sum();
+    let n_tokens = spans.ends.last().copied().unwrap_or(0);
     assert_eq!(queries.len(), n_tokens * shape.queries_len());
     assert_eq!(y.len(), n_tokens * shape.n_groups() * HEADS * shape.latent_rank);
     let best = Best::detect();
     pool.for_parts(Chunks::new(y, HEADS * shape.latent_rank), |task, y| {
-        let mut token = task / shape.n_groups();
+        let token = task / shape.n_groups();
         let queries = &queries[task * shape.width() * HEADS..][..shape.width() * HEADS];
-        let mut spans = spans.iter();
-        let span = loop {
-            let span = spans.next().expect("spans cover the tokens of the step");
-            if token < span.n_tokens {
-                break span;
-            }
-            token -= span.n_tokens;
-        };
-        let n_visible = span.position + token + 1;
-        let attend = Attend { y, queries, cache, pages: span.pages, n_visible, shape, scale };
+        let index = spans.ends.partition_point(|&end| end <= token);
+        let span = spans.spans[index];
+        let n_visible = span.position + span.n_tokens - (spans.ends[index] - token) + 1;
+        let pages = &spans.pages[span.pages_from..];
+        let attend = Attend { y, queries, cache, pages, n_visible, shape, scale };
         dispatch(best, attend);
     });
 }
@@ -320,6 +314,7 @@ mod tests {
     use half::bf16;
 
     use super::*;
+    use crate::attention::Span;
 
     const SHAPE: Shape = Shape { n_heads: 20, latent_rank: 36, rope_dim: 6 };
     const N: usize = 71;
@@ -348,9 +343,10 @@ mod tests {
         let mut from = 0;
         for &to in cuts {
             let n = to - from;
-            let span = Span { position: from, n_tokens: n, pages: &pages };
+            let span = [Span { position: from, n_tokens: n, pages_from: 0 }];
+            let spans = Spans { spans: &span, ends: &[n], pages: &pages };
             let (latents, keys) = (&latents[from * rank..to * rank], &keys[from * rope..to * rope]);
-            store(&mut cache, latents, keys, &[span], SHAPE);
+            store(&mut cache, latents, keys, spans, SHAPE);
             let mut by_head = vec![0.0; heads * n * rank];
             for h in 0..heads {
                 for t in 0..n {
@@ -362,7 +358,7 @@ mod tests {
             let mut laid = vec![f32::NAN; n * SHAPE.queries_len()];
             interleave(&pool, &mut laid, &by_head, roped, (rope + 2, 2), SHAPE);
             let mut y = vec![f32::NAN; n * SHAPE.n_groups() * HEADS * rank];
-            forward(&pool, &mut y, &laid, &cache, &[span], (SHAPE, 0.2));
+            forward(&pool, &mut y, &laid, &cache, spans, (SHAPE, 0.2));
             out.extend(y);
             from = to;
         }
