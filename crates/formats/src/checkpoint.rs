@@ -1,0 +1,130 @@
+//! The one door: a path to a model, whatever its format.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use spec::{Config, Dialect};
+
+use crate::folder::{self, Folder};
+use crate::gguf::{self, Metadata};
+use crate::mmap::OpenFile;
+use crate::{Access, Error, Table, Weights, safetensors};
+
+/// A model as its files have it: settings, tensors, and how its text becomes tokens.
+pub struct Checkpoint {
+    /// What was opened: of a split GGUF model its first part, else a file or a folder.
+    pub path: PathBuf,
+    pub config: Config,
+    pub weights: Box<dyn Weights>,
+    pub text: TextSource,
+    files: Vec<OpenFile>,
+}
+
+/// Where the tokenizer and the chat template come from: raw, to be read by `text`.
+#[derive(Clone, Debug)]
+pub enum TextSource {
+    /// The keys `tokenizer.*` of a GGUF file.
+    Gguf(Metadata),
+    /// Files beside the weights, each as it is; none where there is no such file.
+    HuggingFace {
+        tokenizer: Option<Vec<u8>>,
+        tokenizer_config: Option<Vec<u8>>,
+        chat_template: Option<String>,
+        generation_config: Option<Vec<u8>>,
+    },
+}
+
+/// Opens a model, mapping its weights: a `.gguf` file (any part of a split one), a Hugging Face
+/// folder, or a folder that holds exactly one GGUF model.
+///
+/// # Errors
+/// One line that names the file and the fault; see [`Error`].
+pub fn open(path: &Path) -> Result<Checkpoint, Error> {
+    open_with(path, Access::Map)
+}
+
+/// Opens a model as [`open`] does, its weights mapped or read into memory.
+pub fn open_with(path: &Path, access: Access) -> Result<Checkpoint, Error> {
+    let metadata = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
+    if !metadata.is_dir() {
+        return open_file(path, access);
+    }
+    match folder::look(path)? {
+        Folder::Gguf(file) => open_gguf(&file, access),
+        Folder::HuggingFace { weights } => {
+            let (table, file) = safetensors::open(&weights, access)?;
+            hugging_face(path, table, vec![file])
+        }
+        Folder::HuggingFaceShards { index } => {
+            let (table, files) = safetensors::open_index(&index, access)?;
+            hugging_face(path, table, files)
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Looks whether the files are still those that were opened. A mapped file that shrank kills
+    /// the process once its lost pages are touched: ask before a long load, and on an error that
+    /// makes no sense.
+    ///
+    /// # Errors
+    /// [`Error::Changed`], [`Error::Io`].
+    pub fn check_unchanged(&self) -> Result<(), Error> {
+        self.files.iter().try_for_each(OpenFile::check_unchanged)
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn open_file(path: &Path, access: Access) -> Result<Checkpoint, Error> {
+    if folder::is_pickle(path) {
+        return Err(Error::Pickle { path: path.into() });
+    }
+    if path.extension().is_some_and(|extension| extension == "safetensors") {
+        let what = "safetensors hold no config: give the folder that holds config.json".into();
+        return Err(Error::NotAModel { path: path.into(), what });
+    }
+    open_gguf(path, access)
+}
+
+fn open_gguf(path: &Path, access: Access) -> Result<Checkpoint, Error> {
+    let (gguf, files) = gguf::open(path, access)?;
+    Ok(Checkpoint {
+        path: gguf.metadata.path().into(),
+        config: Config {
+            dialect: Dialect::Gguf,
+            values: gguf.metadata.config_values(),
+            tensors: gguf.tensors.names().into_iter().map(String::from).collect(),
+        },
+        weights: Box::new(gguf.tensors),
+        text: TextSource::Gguf(gguf.metadata),
+        files,
+    })
+}
+
+fn hugging_face(folder: &Path, table: Table, files: Vec<OpenFile>) -> Result<Checkpoint, Error> {
+    Ok(Checkpoint {
+        path: folder.into(),
+        config: Config {
+            dialect: Dialect::HuggingFace,
+            values: folder::config(folder)?,
+            tensors: table.names().into_iter().map(String::from).collect(),
+        },
+        weights: Box::new(table),
+        text: folder::text_source(folder)?,
+        files,
+    })
+}
+
+/// Refuses what a clone without Git LFS leaves in the place of a large file.
+pub(crate) fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if bytes.starts_with(b"version https://git-lfs") {
+        let what = "a Git LFS pointer, not the file itself: run `git lfs pull` in its folder";
+        return Err(Error::malformed(path, what));
+    }
+    Ok(())
+}

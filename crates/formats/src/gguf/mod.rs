@@ -1,0 +1,32 @@
+//! GGUF: metadata, a table of tensors and their bytes in one file, or split over several.
+//!
+//! ```text
+//! "GGUF" version n_tensors n_keys | key type value … | name dims type offset … | padding | bytes …
+//! ```
+//!
+//! Start at [`open`] (a path, split parts joined) or [`parse`] (bytes); [`write`] makes one.
+
+mod metadata;
+mod read;
+mod split;
+mod write;
+
+use crate::Table;
+
+pub(crate) use metadata::LIST_LEN_MAX;
+pub use metadata::{Array, Metadata, Value, ValueType};
+pub use read::parse;
+pub(crate) use split::{SplitName, open};
+pub use write::write;
+
+pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
+
+/// Bytes that tensors are aligned to unless `general.alignment` says otherwise.
+const ALIGNMENT_DEFAULT: usize = 32;
+
+/// What a GGUF file holds.
+#[derive(Debug)]
+pub struct Gguf {
+    pub metadata: Metadata,
+    pub tensors: Table,
+}
