@@ -75,7 +75,7 @@ impl Repo {
             return Ok(());
         }
         let path = self.cache.join(&self.folder).join("refs").join(revision);
-        let temporary = path.with_file_name(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(temporary_name());
         let parent = path.parent().expect("a ref has a folder");
         let written = fs::create_dir_all(parent)
             .and_then(|()| fs::write(&temporary, commit))
@@ -150,8 +150,9 @@ impl Repo {
         let pointer = self.snapshot(commit).join(file);
         let parent = pointer.parent().expect("a file has a folder");
         let up = "../".repeat(file.split('/').count() + 1);
-        let temporary = parent.join(format!(".{}.{}.tmp", etag.as_str(), std::process::id()));
+        let temporary = parent.join(temporary_name());
         fs::create_dir_all(parent)
+            .and_then(|()| remove_if_there(&temporary))
             .and_then(|()| symlink(format!("{up}blobs/{}", etag.as_str()), &temporary))
             .and_then(|()| fs::rename(&temporary, &pointer))
             .map_err(Error::io("link", &pointer))
@@ -161,6 +162,19 @@ impl Repo {
 /// Whether a revision is a full commit hash.
 pub(crate) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+}
+
+/// A name that no other thread on this machine uses now.
+fn temporary_name() -> String {
+    format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id())
+}
+
+/// Deletes what a process that had this one's number may have left.
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    }
 }
 
 fn walk(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) {
