@@ -53,7 +53,7 @@ pub enum Error {
     Changed { path: PathBuf },
     #[error("{path}: tensor {tensor}: {found} bytes were written; {expected} were promised")]
     Unfilled { path: PathBuf, tensor: Shown, found: u64, expected: u64 },
-    #[error("{path}: tensor {tensor} cannot be {ty:?} in this kind of file")]
+    #[error("{path}: tensor {tensor} cannot be {} in this kind of file", ty.name())]
     Unwritable { path: PathBuf, tensor: Shown, ty: QuantType },
 }
 

@@ -138,7 +138,7 @@ impl Metadata {
 
     /// The integer of a key, of whichever width.
     pub fn int(&self, key: &str) -> Result<Option<i64>, Error> {
-        self.find(key, "an integer", Value::as_int)
+        self.find(key, "an integer below 2^63", Value::as_int)
     }
 
     pub fn float(&self, key: &str) -> Result<Option<f64>, Error> {
@@ -246,6 +246,7 @@ impl Value {
             Value::Bool(value) => value.to_string(),
             Value::Text(text) => Shown::new(text).to_string(),
             Value::Array(array) => format!("a list of {} {:?}", array.len, array.element),
+            Value::U64(n) => n.to_string(),
             _ => self.as_int().map_or_else(
                 || self.as_float().expect("the scalars that are left are numbers").to_string(),
                 |n| n.to_string(),
