@@ -4,17 +4,20 @@
 //! with nothing kept between calls. Values between operations are f32; inside an operation every
 //! sum and every function is computed in f64 and rounded once, so that what remains of the error
 //! is that of the f32 values themselves. Not here: speed, caches, batches, threads. Start at
-//! [`logits`], then `attention` and `ffn`; [`Source`] says where weights come from.
+//! [`logits`], then `attention` and `ffn`; [`Source`] says where weights come
+//! from, [`FileSource`] brings them from model files.
 //! Invariant: this crate is never optimised and never removed.
 
 #![forbid(unsafe_code)]
 
 mod attention;
 mod ffn;
+mod files;
 mod linear;
 mod rope;
 mod source;
 
+pub use files::FileSource;
 pub use source::{Error, Source, Tensor};
 
 use linear::{linear, rmsnorm};

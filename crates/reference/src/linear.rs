@@ -16,7 +16,8 @@ pub(crate) fn linear(w: &[f32], x: &[f32], m: usize) -> Vec<f32> {
     y
 }
 
-/// Each row of x (T, N) divided by its root mean square, times w (N): y = x · w / √(mean(x²) + eps).
+/// y (T, N) = each row of x (T, N) over its root mean square, times w (N):
+/// x · w / √(mean(x²) + eps).
 pub(crate) fn rmsnorm(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
     let n = w.len();
     assert!(x.len().is_multiple_of(n), "{n} in {}", x.len());
