@@ -15,8 +15,8 @@ pub enum Error {
     #[error("{path}: {what}")]
     NotAModel { path: PathBuf, what: String },
     #[error(
-        "{path}: pickled weights (.bin, .pt, .pth, .ckpt) can run code when they are loaded and \
-         are refused; convert the model to safetensors or GGUF"
+        "{path}: pickled weights are refused, since loading them can run code; convert the model \
+         to safetensors or GGUF"
     )]
     Pickle { path: PathBuf },
     #[error("{path}: not a GGUF file: it begins with {found}, not with \"GGUF\"")]
@@ -29,7 +29,7 @@ pub enum Error {
     Limit { path: PathBuf, what: &'static str, found: u64, limit: u64 },
     #[error("{path}: {what}")]
     Malformed { path: PathBuf, what: String },
-    #[error("{path}: not valid JSON: {what}")]
+    #[error("{path}: bad JSON: {what}")]
     Json { path: PathBuf, what: String },
     #[error("{path}: {what} {name} is there twice")]
     Duplicate { path: PathBuf, what: &'static str, name: Shown },
@@ -64,6 +64,10 @@ impl Error {
 
     pub(crate) fn malformed(path: &Path, what: impl Into<String>) -> Self {
         Error::Malformed { path: path.into(), what: what.into() }
+    }
+
+    pub(crate) fn twice(path: &Path, what: &'static str, name: &str) -> Self {
+        Error::Duplicate { path: path.into(), what, name: Shown::new(name) }
     }
 
     pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {

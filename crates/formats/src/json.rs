@@ -87,10 +87,10 @@ fn flatten_map(
             serde_json::Value::Array(list) => list_value(list),
             scalar => scalar_value(scalar),
         };
-        let name = Shown::new(&key);
-        if values.insert(key, value).is_some() {
-            return Err(Error::Duplicate { path: path.into(), what: "key", name });
+        if values.contains_key(&key) {
+            return Err(Error::twice(path, "key", &key));
         }
+        values.insert(key, value);
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ mod tests {
     fn a_bad_config_is_one_line() {
         let deep = format!("{}1{}", r#"{"a":"#.repeat(17), "}".repeat(17));
         let cases = [
-            ("{", "config.json: not valid JSON: EOF while parsing an object at line 1 column 1"),
+            ("{", "config.json: bad JSON: EOF while parsing an object at line 1 column 1"),
             ("[1]", "config.json: not a map of settings"),
             (r#"{"a": {"b": 1}, "a.b": 2}"#, r#"config.json: key "a.b" is there twice"#),
             (

@@ -121,8 +121,7 @@ impl Table {
     /// [`Error::Duplicate`], naming `path`, if the name is taken.
     pub(crate) fn insert(&mut self, path: &Path, name: String, entry: Entry) -> Result<(), Error> {
         if self.entries.contains_key(&name) {
-            let name = Shown::new(&name);
-            return Err(Error::Duplicate { path: path.into(), what: "tensor", name });
+            return Err(Error::twice(path, "tensor", &name));
         }
         self.entries.insert(name, entry);
         Ok(())

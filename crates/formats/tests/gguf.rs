@@ -14,7 +14,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn bytes_of(path: &Path) -> Bytes {
-    Bytes::from(fs::read(path).unwrap())
+    Bytes::from(fs::read(path).expect("the file is there"))
 }
 
 fn texts(texts: &[&str]) -> Setting {
@@ -96,6 +96,16 @@ fn tensors_that_python_writes_decode_to_the_same_numbers() {
         assert_eq!(tensors.tensor("d.q8_0").unwrap().quant, QuantType::Q8_0);
         assert_eq!(tensors.bytes(), 12 + 20 + 48 + 204 + 40);
     }
+}
+
+#[test]
+fn the_keys_are_read_from_a_file_whose_tensors_are_not_all_there() {
+    let path = fixture("values.gguf");
+    let whole = bytes_of(&path);
+    let short = whole.slice(0..whole.len() - 200);
+    assert!(gguf::parse(&path, &short).unwrap_err().to_string().contains("past the end"));
+    let metadata = gguf::parse_metadata(&path, &short).unwrap();
+    assert_eq!(metadata, gguf::parse(&path, &whole).unwrap().metadata);
 }
 
 #[test]

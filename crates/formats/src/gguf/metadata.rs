@@ -10,6 +10,10 @@ use crate::error::Shown;
 /// Lists of at most this many scalars are settings; longer ones (vocabularies) aren't.
 pub(crate) const LIST_LEN_MAX: usize = 256;
 
+/// Scalars in all lists of a file that count as settings together. In memory each takes up to 32
+/// times its bytes in the file, so a file may not have as many of them as it likes.
+const LISTED_MAX: usize = 1 << 16;
+
 /// The kind of a value, as GGUF numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueType {
@@ -180,7 +184,9 @@ impl Metadata {
 
     /// Every key as `spec` reads it.
     pub(crate) fn config_values(&self) -> BTreeMap<String, spec::Value> {
-        self.entries.iter().map(|(key, value)| (key.clone(), value.config_value())).collect()
+        let mut left = LISTED_MAX;
+        let read = |(key, value): (&String, &Value)| (key.clone(), value.config_value(&mut left));
+        self.entries.iter().map(read).collect()
     }
 }
 
@@ -254,11 +260,12 @@ impl Value {
         }
     }
 
-    fn config_value(&self) -> spec::Value {
+    /// As `spec` reads it; the elements of a list come out of `left`.
+    fn config_value(&self, left: &mut usize) -> spec::Value {
         match self {
             Value::Bool(value) => spec::Value::Bool(*value),
             Value::Text(text) => spec::Value::Text(text.clone()),
-            Value::Array(array) => array.config_value(),
+            Value::Array(array) => array.config_value(left),
             _ => self.as_int().map_or_else(
                 || spec::Value::Float(self.as_float().expect("the rest are numbers")),
                 spec::Value::Int,
@@ -335,16 +342,19 @@ impl Array {
         Some(self.bytes.chunks_exact(size).map(read).collect())
     }
 
-    fn config_value(&self) -> spec::Value {
-        if self.len > LIST_LEN_MAX {
+    fn config_value(&self, left: &mut usize) -> spec::Value {
+        if self.len > LIST_LEN_MAX.min(*left) {
             return spec::Value::LongList(self.len);
         }
+        *left -= self.len;
         if let Some(texts) = self.texts() {
             let texts = texts.into_iter().map(|text| spec::Value::Text(text.into()));
             return spec::Value::List(texts.collect());
         }
         match self.scalars() {
-            Some(scalars) => spec::Value::List(scalars.iter().map(Value::config_value).collect()),
+            Some(scalars) => {
+                spec::Value::List(scalars.iter().map(|scalar| scalar.config_value(left)).collect())
+            }
             // Lists of lists are no setting of any family.
             None => spec::Value::LongList(self.len),
         }

@@ -15,7 +15,7 @@ use crate::Table;
 
 pub(crate) use metadata::LIST_LEN_MAX;
 pub use metadata::{Array, Metadata, Value, ValueType};
-pub use read::parse;
+pub use read::{parse, parse_metadata};
 pub(crate) use split::{SplitName, open};
 pub use write::write;
 

@@ -32,13 +32,8 @@ const TENSOR_BYTES_MIN: u64 = 8 + 4 + 8 + 4 + 8;
 /// # Errors
 /// Whatever is wrong with the file: see [`Error`]. Nothing is half accepted.
 pub fn parse(path: &Path, bytes: &Bytes) -> Result<Gguf, Error> {
-    refuse_pointer(path, bytes)?;
     let mut reader = Reader::new(path, bytes);
-    read_version(&mut reader)?;
-    let n_tensors = reader.count("the number of tensors", TENSORS_MAX)?;
-    let n_keys = reader.count("the number of keys", KEYS_MAX)?;
-    reader.expect("the table of keys", n_keys, KEY_BYTES_MIN)?;
-    let metadata = read_metadata(&mut reader, n_keys)?;
+    let (metadata, n_tensors) = read_head(&mut reader)?;
     let alignment = alignment(&metadata)?;
     reader.expect("the table of tensors", n_tensors, TENSOR_BYTES_MIN)?;
     let mut rows = Vec::new();
@@ -48,6 +43,24 @@ pub fn parse(path: &Path, bytes: &Bytes) -> Result<Gguf, Error> {
     let data_start = reader.at.next_multiple_of(alignment);
     let tensors = place(path, bytes, rows, data_start)?;
     Ok(Gguf { metadata, tensors })
+}
+
+/// Reads only the keys: of a file whose tensors are not all there, a header that was downloaded.
+///
+/// # Errors
+/// As [`parse`], for the part that is read.
+pub fn parse_metadata(path: &Path, bytes: &Bytes) -> Result<Metadata, Error> {
+    Ok(read_head(&mut Reader::new(path, bytes))?.0)
+}
+
+/// The keys, and how many tensors the table after them is to have.
+fn read_head(reader: &mut Reader<'_>) -> Result<(Metadata, u64), Error> {
+    refuse_pointer(reader.path, reader.bytes)?;
+    read_version(reader)?;
+    let n_tensors = reader.count("the number of tensors", TENSORS_MAX)?;
+    let n_keys = reader.count("the number of keys", KEYS_MAX)?;
+    reader.expect("the table of keys", n_keys, KEY_BYTES_MIN)?;
+    Ok((read_metadata(reader, n_keys)?, n_tensors))
 }
 
 fn read_version(reader: &mut Reader<'_>) -> Result<(), Error> {
@@ -75,8 +88,7 @@ fn read_metadata(reader: &mut Reader<'_>, n_keys: u64) -> Result<Metadata, Error
         let ty = reader.value_type(&key)?;
         let value = reader.value(ty, &key)?;
         if metadata.insert(&key, value).is_some() {
-            let name = Shown::new(&key);
-            return Err(Error::Duplicate { path: reader.path.into(), what: "key", name });
+            return Err(Error::twice(reader.path, "key", &key));
         }
     }
     Ok(metadata)

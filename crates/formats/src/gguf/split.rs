@@ -111,7 +111,7 @@ fn check_part(metadata: &Metadata, part: usize, count: usize) -> Result<(), Erro
     }
     let what = format!(
         "by its keys this is part {said_part} of {said_count} of a model, by its name {part} of \
-         {count}; the parts must keep the names NAME-00001-of-0000N.gguf"
+         {count}: was it renamed?"
     );
     Err(Error::malformed(metadata.path(), what))
 }

@@ -10,7 +10,7 @@ use crate::error::Shown;
 use crate::folder::read_file;
 use crate::json::Entries;
 use crate::mmap::OpenFile;
-use crate::{Access, Error, Table};
+use crate::{Access, Error, Table, Weights};
 
 /// Ten times the index of DeepSeek-V3 in FP8.
 const INDEX_BYTES_MAX: u64 = 100_000_000;
@@ -63,13 +63,16 @@ fn take_over(
     tensors: Vec<String>,
 ) -> Result<(), Error> {
     for name in tensors {
-        let entry = table.remove(&name);
-        if let Some(entry) = entry {
-            whole.insert(index, name, entry)?;
-        } else {
-            let what = format!("tensor {} is not here, where the index has it", Shown::new(&name));
-            return Err(Error::malformed(shard, what));
-        }
+        let entry = match table.remove(&name) {
+            Some(entry) => entry,
+            None if whole.contains(&name) => return Err(Error::twice(index, "tensor", &name)),
+            None => {
+                let name = Shown::new(&name);
+                let what = format!("tensor {name} is not here, where the index has it");
+                return Err(Error::malformed(shard, what));
+            }
+        };
+        whole.insert(index, name, entry)?;
     }
     Ok(())
 }
