@@ -4,7 +4,8 @@
 //! "GGUF" version n_tensors n_keys | key type value … | name dims type offset … | padding | bytes …
 //! ```
 //!
-//! Start at [`open`] (a path, split parts joined) or [`parse`] (bytes); [`write`] makes one.
+//! Start at [`parse`] (bytes); [`crate::open`] takes a path and joins split parts;
+//! [`write()`] makes a file.
 
 mod metadata;
 mod read;

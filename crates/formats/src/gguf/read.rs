@@ -94,7 +94,7 @@ fn read_metadata(reader: &mut Reader<'_>, n_keys: u64) -> Result<Metadata, Error
     Ok(metadata)
 }
 
-fn alignment(metadata: &Metadata) -> Result<usize, Error> {
+pub(super) fn alignment(metadata: &Metadata) -> Result<usize, Error> {
     match metadata.int("general.alignment")? {
         None => Ok(ALIGNMENT_DEFAULT),
         Some(n) if (1..=ALIGNMENT_MAX).contains(&n) && n.count_ones() == 1 => Ok(n as usize),

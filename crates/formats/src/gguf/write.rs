@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::MAGIC;
 use super::metadata::{Metadata, Value};
-use super::{ALIGNMENT_DEFAULT, MAGIC};
+use super::read::alignment;
 use crate::error::Shown;
 use crate::{Error, TensorLayout, atomic};
 
@@ -17,7 +18,7 @@ use crate::{Error, TensorLayout, atomic};
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Unfilled`], [`Error::Unwritable`] for a type that GGUF has no number
-/// for.
+/// for, [`Error::Metadata`] for a `general.alignment` that is none.
 pub fn write(
     path: &Path,
     metadata: &Metadata,
@@ -26,7 +27,7 @@ pub fn write(
 ) -> Result<(), Error> {
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names.len(), tensors.len(), "every tensor has a name of its own");
-    let alignment = metadata.int("general.alignment")?.map_or(ALIGNMENT_DEFAULT, |n| n as usize);
+    let alignment = alignment(metadata)?;
     let header = header(path, metadata, tensors, alignment)?;
     atomic::write(path, |out| {
         out.write_all(&header).map_err(Error::io(path, "write"))?;

@@ -4,7 +4,7 @@
 //! header length (u64) | {"name": {"dtype", "shape", "data_offsets"}, …} | bytes …
 //! ```
 //!
-//! Start at [`parse`] (bytes) or [`write`]; folders of shards are opened by [`crate::open`].
+//! Start at [`parse`] (bytes) or [`write()`]; folders of shards are opened by [`crate::open`].
 
 mod index;
 mod read;
