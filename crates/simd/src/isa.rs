@@ -15,6 +15,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     const NAME: &'static str;
     /// f32 in a vector: 8 or 16.
     const LANES: usize;
+    /// Whether there are vectors at all, and with them a gain from tiles.
+    const VECTORS: bool;
     /// What [`Isa::dot_signed`] adds to each code.
     const SIGNED_BIAS: u8;
 
@@ -30,6 +32,10 @@ pub trait Isa: Copy + Send + Sync + 'static {
     type Signed: Copy;
     /// `LANES` rows of two i16.
     type Pairs: Copy;
+
+    /// Runs `f` as a function of its own, compiled for the ISA: one hot loop, so that a kernel of
+    /// many doesn't become a single function that takes minutes to compile.
+    fn outline<R>(self, f: impl FnOnce(Self) -> R) -> R;
 
     // Floats.
 

@@ -117,6 +117,7 @@ fn spread(pairs: __m256i, at: i8) -> __m256i {
 impl Isa for Avx2 {
     const NAME: &'static str = "avx2";
     const LANES: usize = LANES;
+    const VECTORS: bool = true;
     const SIGNED_BIAS: u8 = 0;
     type F32 = __m256;
     type I32 = __m256i;
@@ -125,6 +126,17 @@ impl Isa for Avx2 {
     type Sum = __m256i;
     type Signed = Signed;
     type Pairs = __m256i;
+
+    #[inline(always)]
+    fn outline<R>(self, f: impl FnOnce(Self) -> R) -> R {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
+        fn outlined<R>(isa: Avx2, f: impl FnOnce(Avx2) -> R) -> R {
+            f(isa)
+        }
+        // SAFETY: the token proves every feature that `outlined` asks for.
+        unsafe { outlined(self, f) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {

@@ -68,6 +68,7 @@ fn halves(v: __m512) -> (__m256, __m256) {
 impl Isa for Avx512 {
     const NAME: &'static str = "avx512";
     const LANES: usize = LANES;
+    const VECTORS: bool = true;
     const SIGNED_BIAS: u8 = 128;
     type F32 = __m512;
     type I32 = __m512i;
@@ -77,6 +78,17 @@ impl Isa for Avx512 {
     /// Codes + 128, unsigned.
     type Signed = __m512i;
     type Pairs = __m512i;
+
+    #[inline(always)]
+    fn outline<R>(self, f: impl FnOnce(Self) -> R) -> R {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[inline(never)]
+        fn outlined<R>(isa: Avx512, f: impl FnOnce(Avx512) -> R) -> R {
+            f(isa)
+        }
+        // SAFETY: the token proves every feature that `outlined` asks for.
+        unsafe { outlined(self, f) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

@@ -34,12 +34,20 @@ fn halve(mut v: F32, f: impl Fn(f32, f32) -> f32) -> f32 {
 
 #[inline(always)]
 fn dot_quad(a: i32, w: [i32; 4], x: [u8; 4]) -> i32 {
-    a + (0..4).map(|i| w[i] * i32::from(x[i] as i8)).sum::<i32>()
+    let products: [i32; 4] = std::array::from_fn(
+        #[inline(always)]
+        |i| w[i].wrapping_mul(i32::from(x[i] as i8)),
+    );
+    a.wrapping_add(products[0])
+        .wrapping_add(products[1])
+        .wrapping_add(products[2])
+        .wrapping_add(products[3])
 }
 
 impl Isa for Scalar {
     const NAME: &'static str = "scalar";
     const LANES: usize = LANES;
+    const VECTORS: bool = false;
     const SIGNED_BIAS: u8 = 0;
     type F32 = F32;
     type I32 = I32;
@@ -47,6 +55,11 @@ impl Isa for Scalar {
     type Sum = I32;
     type Signed = [[u8; 4]; LANES];
     type Pairs = [[i16; 2]; LANES];
+
+    #[inline(never)]
+    fn outline<R>(self, f: impl FnOnce(Self) -> R) -> R {
+        f(self)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32 {

@@ -1,0 +1,164 @@
+//! Products of F32, F16, BF16 and FP8 weights with f32 activations.
+//!
+//! ```text
+//! acc = fma(w[k], x[k], acc)        k ascending
+//! ```
+//!
+//! A weight is widened to f32 first, an FP8 one multiplied by the scale of its block, so that it
+//! is exactly what it decodes to.
+
+use half::slice::HalfBitsSliceExt;
+use simd::Isa;
+
+use crate::PANEL_ROWS;
+use crate::coded::{Tile, vectors};
+use crate::matrix::F8_BLOCK;
+
+/// A run of k of one panel.
+pub(crate) trait Floats: Copy {
+    /// How many k.
+    fn len(self) -> usize;
+
+    /// k `from..to`.
+    fn slice(self, from: usize, to: usize) -> Self;
+
+    /// The weights of one k in one vector of rows.
+    fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32;
+}
+
+/// (K, 16) of f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Wide<'a>(pub(crate) &'a [f32]);
+
+/// (K, 16) of f16, as bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Half<'a>(pub(crate) &'a [u16]);
+
+/// (K, 16) of bf16, as bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Brain<'a>(pub(crate) &'a [u16]);
+
+/// (K, 16) of E4M3, with a scale for each 128 k.
+#[derive(Clone, Copy)]
+pub(crate) struct Eighth<'a> {
+    pub(crate) codes: &'a [u8],
+    /// From the scale of the block that holds the first k.
+    pub(crate) scales: &'a [f32],
+    /// Where in its block the first k lies.
+    pub(crate) phase: usize,
+}
+
+impl Floats for Wide<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len() / PANEL_ROWS
+    }
+
+    #[inline(always)]
+    fn slice(self, from: usize, to: usize) -> Self {
+        Self(&self.0[from * PANEL_ROWS..to * PANEL_ROWS])
+    }
+
+    #[inline(always)]
+    fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
+        isa.load(&self.0[k * PANEL_ROWS + vector * I::LANES..])
+    }
+}
+
+impl Floats for Half<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len() / PANEL_ROWS
+    }
+
+    #[inline(always)]
+    fn slice(self, from: usize, to: usize) -> Self {
+        Self(&self.0[from * PANEL_ROWS..to * PANEL_ROWS])
+    }
+
+    #[inline(always)]
+    fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
+        isa.load_f16(self.0[k * PANEL_ROWS + vector * I::LANES..].reinterpret_cast())
+    }
+}
+
+impl Floats for Brain<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len() / PANEL_ROWS
+    }
+
+    #[inline(always)]
+    fn slice(self, from: usize, to: usize) -> Self {
+        Self(&self.0[from * PANEL_ROWS..to * PANEL_ROWS])
+    }
+
+    #[inline(always)]
+    fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
+        isa.load_bf16(self.0[k * PANEL_ROWS + vector * I::LANES..].reinterpret_cast())
+    }
+}
+
+impl Floats for Eighth<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.codes.len() / PANEL_ROWS
+    }
+
+    #[inline(always)]
+    fn slice(self, from: usize, to: usize) -> Self {
+        let at = self.phase + from;
+        Self {
+            codes: &self.codes[from * PANEL_ROWS..to * PANEL_ROWS],
+            scales: &self.scales[at / F8_BLOCK..],
+            phase: at % F8_BLOCK,
+        }
+    }
+
+    #[inline(always)]
+    fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
+        let scale = isa.splat(self.scales[(self.phase + k) / F8_BLOCK]);
+        isa.mul(isa.load_e4m3(&self.codes[k * PANEL_ROWS + vector * I::LANES..]), scale)
+    }
+}
+
+/// k that are widened at a time; half a run of FP8 scales, so that one scale serves it.
+pub(crate) const RUN_LEN: usize = 64;
+
+/// Room for a run in f32: (RUN_LEN, 16).
+pub(crate) type Scratch = [f32; RUN_LEN * PANEL_ROWS];
+
+/// out (len, 16) = the run in f32.
+#[inline(always)]
+pub(crate) fn widen<I: Isa, W: Floats>(isa: I, weights: W, out: &mut Scratch) {
+    for k in 0..weights.len() {
+        for v in 0..vectors::<I>() {
+            isa.store(weights.get(isa, k, v), &mut out[k * PANEL_ROWS + v * I::LANES..]);
+        }
+    }
+}
+
+/// acc[p] += the product of panel p with x (K) of each token.
+#[inline(always)]
+pub(crate) fn add_to<I: Isa, W: Floats, const P: usize, const T: usize>(
+    isa: I,
+    weights: [W; P],
+    x: [&[f32]; T],
+    acc: &mut [Tile<I::F32, T>; P],
+) {
+    let len = weights[0].len();
+    let x = x.map(
+        #[inline(always)]
+        |x| &x[..len],
+    );
+    for k in 0..len {
+        for p in 0..P {
+            for v in 0..vectors::<I>() {
+                let w = weights[p].get(isa, k, v);
+                for t in 0..T {
+                    acc[p][v][t] = isa.fma(w, isa.splat(x[t][k]), acc[p][v][t]);
+                }
+            }
+        }
+    }
+}
