@@ -1,1 +1,3 @@
 //! ruminate-engine.
+
+pub mod sampler;
