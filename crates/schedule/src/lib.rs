@@ -16,11 +16,11 @@
 //!   and between plan and commit those of its row;
 //! - a page is free, or held as often as tables and the prefix tree name it;
 //! - a page that a row writes is named once: nobody reads it but its writer;
-//! - every full page of a running sequence is stored in the prefix tree;
-//! - whoever ranks first among those with work gets a row, or others with rows are in its way.
+//! - every full page of a running sequence is stored in the prefix tree.
 //!
-//! The last one with [`Limits::overdue_after`] is why nothing deadlocks and nothing starves: rank is
-//! by due time in the end, and the first in rank can take pages from everybody without a row.
+//! Nothing deadlocks: the first in rank can take pages from everybody who has no row, and alone it
+//! fits, or it was refused. Nothing starves: after [`Limits::overdue_after`] rank is by due time, so
+//! everybody is first some day. The simulation in `tests/` checks both.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,7 @@
 //! The scheduler by hand: one idea each, on pages of four positions.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use ruminate_schedule::{
     Admission, Arrival, Cache, ClientId, End, Ended, Error, Limits, Micros, Outcome, Priority, Row,
     Scheduler, SequenceId, Step,
