@@ -25,6 +25,9 @@ const TILE: usize = 3;
 /// Queries of a task at most, and f32 of their sums: what fits the innermost cache.
 const QUERIES_MAX: usize = 64;
 const SUMS_MAX: usize = 8 * 1024;
+/// What a task has room for: query heads that share a key/value head, and elements of a head.
+pub const GROUP_MAX: usize = 16;
+pub const HEAD_MAX: usize = SUMS_MAX / GROUP_MAX;
 /// The few queries of a decoding step need less.
 const SUMS_FEW: usize = 1024;
 

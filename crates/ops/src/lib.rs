@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+pub mod bias;
 pub mod element;
 pub mod latent_attention;
 pub mod residual;

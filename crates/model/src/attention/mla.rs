@@ -1,0 +1,425 @@
+//! Multi-head latent attention: down to a query and a latent, attention over latents, and back.
+//!
+//! The absorbed form: the latent-to-key matrix of a head is applied to its query, and the
+//! latent-to-value matrix to what the head attended to, so that the cache is never turned into keys
+//! and values. Prompts, answers and training all go this way, hence the same bits.
+
+use ops::{latent_attention, rmsnorm, rope};
+use panels::{Activations, Form, Group, Panels, Rows, matmul, matmul_grouped};
+use par::{Chunks, Pool};
+use quant::QuantType;
+use spec::{MlaSpec, Slot};
+
+use super::{Angles, Step};
+use crate::error::Error;
+use crate::groups::{Groups, recycle};
+use crate::kv::{LayerKv, mla_shape, with_elements};
+use crate::weights::{FP8_BLOCK, Loader};
+
+/// The weights of a layer's attention.
+pub(crate) struct Mla {
+    spec: MlaSpec,
+    norm_eps: f32,
+    query: Query,
+    /// (R + rope, D)
+    latent_down: Panels,
+    /// (R)
+    latent_norm: Vec<f32>,
+    /// Of each head (R, nope): a query to the latent.
+    key_up: Vec<Panels>,
+    /// Of each head (value, R): the latent to a value.
+    value_up: Vec<Panels>,
+    /// (D, H·value)
+    out: Panels,
+}
+
+enum Query {
+    /// (H·(nope + rope), D)
+    Whole(Panels),
+    /// (query rank, D), (query rank), (H·(nope + rope), query rank)
+    Ranked { down: Panels, norm: Vec<f32>, up: Panels },
+}
+
+/// Buffers of a step, shared by all layers.
+pub(crate) struct Scratch {
+    /// (T, query rank)
+    query_down: Vec<f32>,
+    query_ranked: Activations,
+    /// (T, H, nope + rope)
+    query: Vec<f32>,
+    /// (T·H, nope)
+    query_nope: Activations,
+    /// (H, T, R)
+    query_latent: Vec<f32>,
+    /// (T, groups, R + rope, 16)
+    query_lanes: Vec<f32>,
+    /// (T, R + rope)
+    down: Vec<f32>,
+    /// (T, R), (T, rope)
+    latent: Vec<f32>,
+    key: Vec<f32>,
+    /// (T·groups·16, R)
+    attended: Activations,
+    /// (H, T, value)
+    values: Vec<f32>,
+    /// (T, H·value)
+    out: Activations,
+    /// For each head the rows of its queries in (T·H), and of its sums in (T·groups·16).
+    query_rows: Vec<u32>,
+    sum_rows: Vec<u32>,
+    groups: Groups,
+}
+
+impl Scratch {
+    pub(crate) fn new(spec: &MlaSpec, tokens: usize, forms: &[Form]) -> Scratch {
+        let shape = mla_shape(spec);
+        let heads = spec.n_heads;
+        let padded = shape.n_groups() * latent_attention::HEADS;
+        let rank = spec.query_rank.unwrap_or(0);
+        Scratch {
+            query_down: vec![0.0; tokens * rank],
+            query_ranked: Activations::new(tokens, rank, forms),
+            query: vec![0.0; tokens * heads * (spec.nope_dim + spec.rope_dim)],
+            query_nope: Activations::new(tokens * heads, spec.nope_dim, forms),
+            query_latent: vec![0.0; heads * tokens * spec.latent_rank],
+            query_lanes: vec![0.0; tokens * shape.queries_len()],
+            down: vec![0.0; tokens * shape.width()],
+            latent: vec![0.0; tokens * spec.latent_rank],
+            key: vec![0.0; tokens * spec.rope_dim],
+            attended: Activations::new(tokens * padded, spec.latent_rank, forms),
+            values: vec![0.0; heads * tokens * spec.value_dim],
+            out: Activations::new(tokens, heads * spec.value_dim, forms),
+            query_rows: vec![0; heads * tokens],
+            sum_rows: vec![0; heads * tokens],
+            groups: Groups::with_capacity(heads),
+        }
+    }
+}
+
+impl Mla {
+    pub(crate) fn load(loader: &Loader<'_>, layer: usize, spec: &MlaSpec) -> Result<Mla, Error> {
+        let width = mla_shape(spec).width();
+        if width > latent_attention::WIDTH_MAX {
+            return Err(Error::HeadTooLong { dim: width, max: latent_attention::WIDTH_MAX });
+        }
+        let dim = loader.spec.dim;
+        let queries = spec.n_heads * (spec.nope_dim + spec.rope_dim);
+        let query = match spec.query_rank {
+            None => Query::Whole(loader.matrix(Slot::Query, layer, (queries, dim))?),
+            Some(rank) => Query::Ranked {
+                down: loader.matrix(Slot::QueryDown, layer, (rank, dim))?,
+                norm: loader.vector(Slot::QueryDownNorm, layer, rank)?,
+                up: loader.matrix(Slot::QueryUp, layer, (queries, rank))?,
+            },
+        };
+        let (key_up, value_up) = latent_up(loader, layer, spec)?;
+        Ok(Mla {
+            spec: spec.clone(),
+            norm_eps: loader.spec.norm_eps,
+            query,
+            latent_down: loader.matrix(Slot::LatentDown, layer, (width, dim))?,
+            latent_norm: loader.vector(Slot::LatentNorm, layer, spec.latent_rank)?,
+            key_up,
+            value_up,
+            out: loader.matrix(Slot::AttentionOut, layer, (dim, spec.n_heads * spec.value_dim))?,
+        })
+    }
+
+    pub(crate) fn forward(
+        &self,
+        Step { pool, batch, angles }: Step<'_>,
+        y: &mut [f32],
+        x: &mut Activations,
+        kv: &mut LayerKv,
+        scratch: &mut Scratch,
+    ) {
+        let n_tokens = batch.n_tokens();
+        let shape = mla_shape(&self.spec);
+        let (heads, rank) = (self.spec.n_heads, self.spec.latent_rank);
+        let padded = shape.n_groups() * latent_attention::HEADS;
+        self.queries(pool, x, n_tokens, &angles, scratch);
+        self.latents(pool, x, n_tokens, &angles, scratch);
+        let lanes = &mut scratch.query_lanes[..n_tokens * shape.queries_len()];
+        let latent = &scratch.query_latent[..heads * n_tokens * rank];
+        let head_dim = self.spec.nope_dim + self.spec.rope_dim;
+        let roped = &scratch.query[..n_tokens * heads * head_dim];
+        latent_attention::interleave(
+            pool,
+            lanes,
+            latent,
+            roped,
+            (head_dim, self.spec.nope_dim),
+            shape,
+        );
+        let spans = batch.spans();
+        let attended = scratch.attended.resize(n_tokens * padded, rank);
+        with_elements!(kv, cache => {
+            let latent = &scratch.latent[..n_tokens * rank];
+            let key = &scratch.key[..n_tokens * self.spec.rope_dim];
+            latent_attention::store(cache, latent, key, spans, shape);
+            latent_attention::forward(pool, attended, lanes, cache, spans, (shape, self.spec.scale));
+        });
+        self.values(pool, n_tokens, padded, scratch);
+        scratch.out.prepare_for(pool, &[&self.out]);
+        matmul(pool, y, &scratch.out, &self.out);
+    }
+
+    /// Leaves the queries, their roped parts turned, in `query` and their latent images in
+    /// `query_latent`.
+    fn queries(
+        &self,
+        pool: &Pool,
+        x: &mut Activations,
+        n_tokens: usize,
+        angles: &Angles<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let MlaSpec { n_heads, nope_dim, rope_dim, .. } = self.spec;
+        let head_dim = nope_dim + rope_dim;
+        let query = &mut scratch.query[..n_tokens * n_heads * head_dim];
+        match &self.query {
+            Query::Whole(whole) => {
+                x.prepare_for(pool, &[whole]);
+                matmul(pool, query, x, whole);
+            }
+            Query::Ranked { down, norm, up } => {
+                x.prepare_for(pool, &[down]);
+                let small = &mut scratch.query_down[..n_tokens * norm.len()];
+                matmul(pool, small, x, down);
+                let ranked = &mut scratch.query_ranked;
+                rmsnorm::forward(
+                    pool,
+                    ranked.resize(n_tokens, norm.len()),
+                    small,
+                    norm,
+                    self.norm_eps,
+                );
+                ranked.prepare_for(pool, &[up]);
+                matmul(pool, query, ranked, up);
+            }
+        }
+        let pairing = self.spec.rope.pairing;
+        let heads =
+            rope::Heads { stride: n_heads * head_dim, n_heads, head_dim, from: nope_dim, pairing };
+        rope::forward(pool, query, angles.cos, angles.sin, angles.half, heads);
+
+        let nope = scratch.query_nope.resize(n_tokens * n_heads, nope_dim);
+        let query = &*query;
+        pool.for_chunks(nope, n_heads * nope_dim, |t, rows| {
+            let heads = query[t * n_heads * head_dim..].chunks_exact(head_dim);
+            for (row, head) in rows.chunks_exact_mut(nope_dim).zip(heads) {
+                row.copy_from_slice(&head[..nope_dim]);
+            }
+        });
+        prepare_all(pool, &mut scratch.query_nope, &self.key_up);
+        by_head(&mut scratch.query_rows, n_tokens, n_heads, n_heads);
+        let latent = &mut scratch.query_latent[..n_heads * n_tokens * self.spec.latent_rank];
+        let rows = &scratch.query_rows[..n_heads * n_tokens];
+        let x = &scratch.query_nope;
+        product_by_head(pool, latent, x, (&self.key_up, rows), &mut scratch.groups);
+    }
+
+    /// Leaves the normed latents and the roped keys of the step's tokens in `latent` and `key`.
+    fn latents(
+        &self,
+        pool: &Pool,
+        x: &mut Activations,
+        n_tokens: usize,
+        angles: &Angles<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let (rank, rope_dim) = (self.spec.latent_rank, self.spec.rope_dim);
+        let width = rank + rope_dim;
+        x.prepare_for(pool, &[&self.latent_down]);
+        let down = &mut scratch.down[..n_tokens * width];
+        matmul(pool, down, x, &self.latent_down);
+        let latent = &mut scratch.latent[..n_tokens * rank];
+        let key = &mut scratch.key[..n_tokens * rope_dim];
+        let rows = latent.chunks_exact_mut(rank).zip(key.chunks_exact_mut(rope_dim));
+        for ((latent, key), down) in rows.zip(down.chunks_exact(width)) {
+            latent.copy_from_slice(&down[..rank]);
+            key.copy_from_slice(&down[rank..]);
+        }
+        rmsnorm::forward_heads(pool, latent, rank, &self.latent_norm, self.norm_eps);
+        let pairing = self.spec.rope.pairing;
+        let heads =
+            rope::Heads { stride: rope_dim, n_heads: 1, head_dim: rope_dim, from: 0, pairing };
+        rope::forward(pool, key, angles.cos, angles.sin, angles.half, heads);
+    }
+
+    /// Turns what the heads attended to into values, and lays them out token by token in `out`.
+    fn values(&self, pool: &Pool, n_tokens: usize, padded: usize, scratch: &mut Scratch) {
+        let (heads, dim) = (self.spec.n_heads, self.spec.value_dim);
+        prepare_all(pool, &mut scratch.attended, &self.value_up);
+        by_head(&mut scratch.sum_rows, n_tokens, heads, padded);
+        let values = &mut scratch.values[..heads * n_tokens * dim];
+        let rows = &scratch.sum_rows[..heads * n_tokens];
+        let x = &scratch.attended;
+        product_by_head(pool, values, x, (&self.value_up, rows), &mut scratch.groups);
+        let values = &*values;
+        let out = scratch.out.resize(n_tokens, heads * dim);
+        pool.for_parts(Chunks::new(out, heads * dim), |t, row| {
+            for (h, out) in row.chunks_exact_mut(dim).enumerate() {
+                out.copy_from_slice(&values[(h * n_tokens + t) * dim..][..dim]);
+            }
+        });
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = &Panels> {
+        let query = match &self.query {
+            Query::Whole(whole) => [whole, whole],
+            Query::Ranked { down, up, .. } => [down, up],
+        };
+        let n_query = if self.spec.query_rank.is_some() { 2 } else { 1 };
+        let heads = self.key_up.iter().chain(&self.value_up);
+        query.into_iter().take(n_query).chain([&self.latent_down, &self.out]).chain(heads)
+    }
+
+    pub(crate) fn forms(&self, forms: &mut Vec<Form>) {
+        forms.extend(self.matrices().map(Panels::form));
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.matrices().map(Panels::bytes).sum()
+    }
+}
+
+/// rows (H, T): where token t of head h lies among rows of `stride` a token.
+fn by_head(rows: &mut [u32], n_tokens: usize, n_heads: usize, stride: usize) {
+    for (h, rows) in rows[..n_heads * n_tokens].chunks_exact_mut(n_tokens).enumerate() {
+        for (t, row) in rows.iter_mut().enumerate() {
+            *row = (t * stride + h) as u32;
+        }
+    }
+}
+
+/// y (H, T, N): each head's rows of x times its matrix (N, K).
+fn product_by_head(
+    pool: &Pool,
+    y: &mut [f32],
+    x: &Activations,
+    (heads, rows): (&[Panels], &[u32]),
+    groups: &mut Groups,
+) {
+    let mut list: Vec<Group<'_>> = std::mem::take(groups);
+    let rows = rows.chunks_exact(rows.len() / heads.len());
+    list.extend(heads.iter().zip(rows).map(|(w, rows)| Group { w, rows: Rows::Picked(rows) }));
+    matmul_grouped(pool, y, x, &list);
+    *groups = recycle(list);
+}
+
+/// Heads may differ in type where a file mixes types; all forms that one reads are made.
+fn prepare_all(pool: &Pool, x: &mut Activations, heads: &[Panels]) {
+    for head in heads {
+        x.prepare(pool, head.form());
+    }
+}
+
+/// The latent-to-key and latent-to-value matrices of each head, from the two tensors of newer GGUF
+/// files or the merged one of all others.
+fn latent_up(
+    loader: &Loader<'_>,
+    layer: usize,
+    spec: &MlaSpec,
+) -> Result<(Vec<Panels>, Vec<Panels>), Error> {
+    let MlaSpec { n_heads, latent_rank, nope_dim, value_dim, .. } = *spec;
+    if loader.contains_split_latent_up(layer) {
+        let key = (n_heads, latent_rank, nope_dim);
+        let value = (n_heads, value_dim, latent_rank);
+        return Ok((
+            loader.experts(Slot::LatentUpKey, layer, key)?,
+            loader.experts(Slot::LatentUpValue, layer, value)?,
+        ));
+    }
+    let head_rows = nope_dim + value_dim;
+    let tensor = loader.tensor(Slot::LatentUp, layer, &[n_heads * head_rows, latent_rank])?;
+    let row_bytes = tensor.quant.row_bytes(latent_rank).expect("checked when it was read");
+    let scales = match tensor.quant {
+        QuantType::F8E4M3 => loader.scales(&tensor)?,
+        _ => Vec::new(),
+    };
+    // A head's FP8 rows keep their codes and scales where they begin with a block of scales or lie
+    // within one; what the scales cross is decoded.
+    let aligned = |from: usize, rows: usize| {
+        from.is_multiple_of(FP8_BLOCK) || from % FP8_BLOCK + rows <= FP8_BLOCK
+    };
+    let scale_cols = latent_rank.div_ceil(FP8_BLOCK);
+    let mut decoded = Vec::new();
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    for head in 0..n_heads {
+        let key_from = head * head_rows;
+        let value_from = key_from + nope_dim;
+        let bytes =
+            |from: usize, rows: usize| &tensor.bytes[from * row_bytes..][..rows * row_bytes];
+        let (key, value) = (bytes(key_from, nope_dim), bytes(value_from, value_dim));
+        let fp8 = tensor.quant == QuantType::F8E4M3;
+        if fp8 && aligned(key_from, nope_dim) && aligned(value_from, value_dim) {
+            let scales = |from: usize, rows: usize| {
+                &scales[from / FP8_BLOCK * scale_cols..][..rows.div_ceil(FP8_BLOCK) * scale_cols]
+            };
+            let codes = transposed(key, nope_dim, 1);
+            let key_scales = scales(key_from, nope_dim);
+            let key_scales = transposed(key_scales, nope_dim.div_ceil(FP8_BLOCK), 1);
+            keys.push(Panels::pack_fp8(loader.pool, latent_rank, nope_dim, &codes, &key_scales));
+            let value_scales = scales(value_from, value_dim);
+            values.push(Panels::pack_fp8(loader.pool, value_dim, latent_rank, value, value_scales));
+            continue;
+        }
+        match tensor.quant {
+            // Plain types stay what they are.
+            QuantType::F32 | QuantType::F16 | QuantType::Bf16 => {
+                let turned = transposed(key, nope_dim, tensor.quant.block_bytes());
+                let ty = tensor.quant;
+                keys.push(Panels::pack(loader.pool, ty, latent_rank, nope_dim, &turned));
+            }
+            // Blocks run along the latent, which is now the output: they cannot be kept.
+            _ => {
+                decoded.resize(nope_dim * latent_rank, 0.0);
+                quant::decode(tensor.quant, key, &mut decoded);
+                scale_rows(&mut decoded, key_from, latent_rank, &scales);
+                keys.push(pack_f32(loader.pool, &transposed(&decoded, nope_dim, 1), nope_dim));
+            }
+        }
+        if fp8 {
+            decoded.resize(value_dim * latent_rank, 0.0);
+            quant::decode(tensor.quant, value, &mut decoded);
+            scale_rows(&mut decoded, value_from, latent_rank, &scales);
+            values.push(pack_f32(loader.pool, &decoded, latent_rank));
+        } else {
+            values.push(Panels::pack(loader.pool, tensor.quant, value_dim, latent_rank, value));
+        }
+    }
+    Ok((keys, values))
+}
+
+/// Multiplies rows (n, cols), the first of which is row `from` of a matrix with FP8 `scales`.
+fn scale_rows(rows: &mut [f32], from: usize, cols: usize, scales: &[f32]) {
+    if scales.is_empty() {
+        return;
+    }
+    let scale_cols = cols.div_ceil(FP8_BLOCK);
+    for (i, row) in rows.chunks_exact_mut(cols).enumerate() {
+        let scales = &scales[(from + i) / FP8_BLOCK * scale_cols..][..scale_cols];
+        for (run, scale) in row.chunks_mut(FP8_BLOCK).zip(scales) {
+            run.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
+}
+
+fn pack_f32(pool: &Pool, matrix: &[f32], cols: usize) -> Panels {
+    let bytes: Vec<u8> = matrix.iter().flat_map(|x| x.to_le_bytes()).collect();
+    Panels::pack(pool, QuantType::F32, matrix.len() / cols, cols, &bytes)
+}
+
+/// (rows, n) to (n, rows), of items of `item` elements each.
+fn transposed<T: Copy + Default>(matrix: &[T], rows: usize, item: usize) -> Vec<T> {
+    let cols = matrix.len() / rows / item;
+    let mut out = vec![T::default(); matrix.len()];
+    for r in 0..rows {
+        for c in 0..cols {
+            out[(c * rows + r) * item..][..item]
+                .copy_from_slice(&matrix[(r * cols + c) * item..][..item]);
+        }
+    }
+    out
+}

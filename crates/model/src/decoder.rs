@@ -1,0 +1,202 @@
+//! The decoder of every family.
+
+use formats::{Tensor, Weights};
+use ops::{residual, rmsnorm, rope};
+use panels::{Activations, Form, Panels, matmul};
+use par::Pool;
+use spec::{Dialect, ModelSpec, RopeScaling, Slot};
+
+use crate::attention::{self, Angles, Attention, Step};
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::ffn::{self, Ffn};
+use crate::kv::Kv;
+use crate::weights::Loader;
+
+/// How much one step may hold: what the buffers are sized by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub tokens_per_step: usize,
+    pub logits_per_step: usize,
+}
+
+/// A model that is ready to run.
+pub struct Decoder {
+    spec: ModelSpec,
+    limits: Limits,
+    /// (V, D): rows are decoded where they lie in the file.
+    embedding: Tensor,
+    layers: Vec<Layer>,
+    /// (D)
+    output_norm: Vec<f32>,
+    /// (V, D)
+    head: Panels,
+    /// Radians a position. (half)
+    frequencies: Vec<f64>,
+    arena: Arena,
+}
+
+struct Layer {
+    /// (D)
+    attention_norm: Vec<f32>,
+    attention: Attention,
+    /// (D)
+    ffn_norm: Vec<f32>,
+    ffn: Ffn,
+}
+
+/// The buffers of a step.
+struct Arena {
+    /// The residual stream. (T, D)
+    x: Vec<f32>,
+    /// The normed stream, as products read it. (T, D)
+    h: Activations,
+    /// What a layer adds to the stream. (T, D)
+    y: Vec<f32>,
+    /// (T, half)
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    attention: attention::Scratch,
+    ffn: ffn::Scratch,
+    /// The rows whose logits are wanted. (L, D)
+    last: Vec<f32>,
+    last_normed: Activations,
+    /// (L, V)
+    logits: Vec<f32>,
+}
+
+impl Decoder {
+    /// Reads and packs the weights of `spec`. `progress` is told the bytes of each tensor that has
+    /// been read.
+    pub fn load(
+        weights: &dyn Weights,
+        (spec, dialect): (ModelSpec, Dialect),
+        limits: Limits,
+        pool: &Pool,
+        progress: &dyn Fn(u64),
+    ) -> Result<Decoder, Error> {
+        let loader = Loader { spec: &spec, dialect, weights, pool, progress };
+        let (vocab, dim) = (spec.vocab, spec.dim);
+        let embedding = loader.tensor(Slot::Embedding, 0, &[vocab, dim])?;
+        let head = match spec.tied_head {
+            true => loader.pack(&embedding)?,
+            false => loader.matrix(Slot::Head, 0, (vocab, dim))?,
+        };
+        let layer = |(i, layer): (usize, &spec::LayerSpec)| {
+            Ok(Layer {
+                attention_norm: loader.vector(Slot::AttentionNorm, i, dim)?,
+                attention: Attention::load(&loader, i, &layer.attention)?,
+                ffn_norm: loader.vector(Slot::FfnNorm, i, dim)?,
+                ffn: Ffn::load(&loader, i, &layer.ffn)?,
+            })
+        };
+        let layers =
+            spec.layers.iter().enumerate().map(layer).collect::<Result<Vec<_>, Error>>()?;
+        let table = match spec.rope().scaling {
+            RopeScaling::Table => Some(loader.vector(Slot::RopeTable, 0, spec.rope().dim / 2)?),
+            _ => None,
+        };
+        let frequencies = spec.rope().frequencies(table.as_deref());
+        let output_norm = loader.vector(Slot::OutputNorm, 0, dim)?;
+        let arena = Arena::new(&spec, limits, &layers, &head);
+        Ok(Decoder { spec, limits, embedding, layers, output_norm, head, frequencies, arena })
+    }
+
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Bytes of packed weights in memory; the embedding stays in its file.
+    pub fn weights_bytes(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| layer.attention.bytes() + layer.ffn.bytes());
+        layers.sum::<usize>() + self.head.bytes()
+    }
+
+    /// The logits (L, V) of the rows that `batch` wants. The step's keys and values go into `kv`.
+    ///
+    /// # Panics
+    ///
+    /// If the batch exceeds the limits, or names a token or a page that is not there.
+    pub fn forward(&mut self, pool: &Pool, batch: &Batch, kv: &mut Kv) -> Result<&[f32], Error> {
+        let n_tokens = batch.n_tokens();
+        assert!(n_tokens <= self.limits.tokens_per_step, "a step of {n_tokens} tokens");
+        let (dim, eps, half) = (self.spec.dim, self.spec.norm_eps, self.frequencies.len());
+        let s = &mut self.arena;
+        let x = &mut s.x[..n_tokens * dim];
+        let y = &mut s.y[..n_tokens * dim];
+        embed(pool, x, &self.embedding, batch.tokens());
+        let (cos, sin) = (&mut s.cos[..n_tokens * half], &mut s.sin[..n_tokens * half]);
+        let amplitude = self.spec.rope().amplitude();
+        rope::angles(cos, sin, batch.positions(), &self.frequencies, amplitude);
+        let step = Step { pool, batch, angles: Angles { cos, sin, half } };
+
+        for (i, (layer, kv)) in self.layers.iter().zip(&mut kv.layers).enumerate() {
+            rmsnorm::forward(pool, s.h.resize(n_tokens, dim), x, &layer.attention_norm, eps);
+            layer.attention.forward(step, y, &mut s.h, kv, &mut s.attention);
+            residual::add(pool, x, y);
+
+            rmsnorm::forward(pool, s.h.resize(n_tokens, dim), x, &layer.ffn_norm, eps);
+            let outcome = layer.ffn.forward(pool, y, &mut s.h, &mut s.ffn);
+            outcome.map_err(|_| Error::RouterNotFinite { layer: i })?;
+            residual::add(pool, x, y);
+        }
+        Ok(self.logits(pool, batch))
+    }
+
+    /// The head, for the rows that are wanted only.
+    fn logits(&mut self, pool: &Pool, batch: &Batch) -> &[f32] {
+        let (dim, n_logits) = (self.spec.dim, batch.n_logits());
+        assert!(n_logits <= self.limits.logits_per_step, "{n_logits} rows of logits");
+        let s = &mut self.arena;
+        let last = &mut s.last[..n_logits * dim];
+        for (last, &row) in last.chunks_exact_mut(dim).zip(batch.wanted()) {
+            last.copy_from_slice(&s.x[row as usize * dim..][..dim]);
+        }
+        let normed = s.last_normed.resize(n_logits, dim);
+        rmsnorm::forward(pool, normed, last, &self.output_norm, self.spec.norm_eps);
+        s.last_normed.prepare_for(pool, &[&self.head]);
+        let logits = &mut s.logits[..n_logits * self.spec.vocab];
+        matmul(pool, logits, &s.last_normed, &self.head);
+        logits
+    }
+}
+
+/// x (T, D) = rows of the embedding.
+fn embed(pool: &Pool, x: &mut [f32], embedding: &Tensor, tokens: &[u32]) {
+    let dim = embedding.shape[1];
+    let row_bytes = embedding.bytes.len() / embedding.shape[0];
+    pool.for_chunks(x, dim, |t, row| {
+        let bytes = &embedding.bytes[tokens[t] as usize * row_bytes..][..row_bytes];
+        quant::decode(embedding.quant, bytes, row);
+    });
+}
+
+impl Arena {
+    fn new(spec: &ModelSpec, limits: Limits, layers: &[Layer], head: &Panels) -> Arena {
+        let Limits { tokens_per_step: tokens, logits_per_step: logits } = limits;
+        let mut forms: Vec<Form> = vec![head.form()];
+        for layer in layers {
+            layer.attention.forms(&mut forms);
+            layer.ffn.forms(&mut forms);
+        }
+        forms.sort();
+        forms.dedup();
+        let half = spec.rope().dim / 2;
+        Arena {
+            x: vec![0.0; tokens * spec.dim],
+            h: Activations::new(tokens, spec.dim, &forms),
+            y: vec![0.0; tokens * spec.dim],
+            cos: vec![0.0; tokens * half],
+            sin: vec![0.0; tokens * half],
+            attention: attention::Scratch::new(spec, tokens, &forms),
+            ffn: ffn::Scratch::new(spec, tokens, &forms),
+            last: vec![0.0; logits * spec.dim],
+            last_normed: Activations::new(logits, spec.dim, &forms),
+            logits: vec![0.0; logits * spec.vocab],
+        }
+    }
+}

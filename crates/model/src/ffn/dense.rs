@@ -1,0 +1,82 @@
+//! One SwiGLU that every token goes through.
+
+use ops::swiglu;
+use panels::{Activations, Form, Panels, matmul};
+use par::Pool;
+use spec::Slot;
+
+use crate::error::Error;
+use crate::weights::Loader;
+
+/// The weights of a SwiGLU.
+pub(crate) struct Dense {
+    /// (F, D), (F, D), (D, F)
+    gate: Panels,
+    up: Panels,
+    down: Panels,
+}
+
+/// Buffers of a step, shared by all layers.
+pub(crate) struct Scratch {
+    /// (T, F)
+    gate: Activations,
+    up: Vec<f32>,
+}
+
+impl Scratch {
+    pub(crate) fn new(hidden: usize, tokens: usize, forms: &[Form]) -> Scratch {
+        Scratch { gate: Activations::new(tokens, hidden, forms), up: vec![0.0; tokens * hidden] }
+    }
+}
+
+impl Dense {
+    pub(crate) fn load(loader: &Loader<'_>, layer: usize, hidden: usize) -> Result<Dense, Error> {
+        Dense::load_from(loader, layer, hidden, [Slot::Gate, Slot::Up, Slot::Down])
+    }
+
+    /// From other slots than a dense layer's: the shared experts'.
+    pub(crate) fn load_from(
+        loader: &Loader<'_>,
+        layer: usize,
+        hidden: usize,
+        [gate, up, down]: [Slot; 3],
+    ) -> Result<Dense, Error> {
+        let dim = loader.spec.dim;
+        Ok(Dense {
+            gate: loader.matrix(gate, layer, (hidden, dim))?,
+            up: loader.matrix(up, layer, (hidden, dim))?,
+            down: loader.matrix(down, layer, (dim, hidden))?,
+        })
+    }
+
+    /// y (T, D) from x (T, D).
+    pub(crate) fn forward(
+        &self,
+        pool: &Pool,
+        y: &mut [f32],
+        x: &mut Activations,
+        scratch: &mut Scratch,
+    ) {
+        let (n_tokens, hidden) = (x.rows(), self.gate.rows());
+        x.prepare_for(pool, &[&self.gate, &self.up]);
+        let gate = scratch.gate.resize(n_tokens, hidden);
+        let up = &mut scratch.up[..n_tokens * hidden];
+        matmul(pool, gate, x, &self.gate);
+        matmul(pool, up, x, &self.up);
+        swiglu::forward(pool, gate, up);
+        scratch.gate.prepare_for(pool, &[&self.down]);
+        matmul(pool, y, &scratch.gate, &self.down);
+    }
+
+    fn matrices(&self) -> [&Panels; 3] {
+        [&self.gate, &self.up, &self.down]
+    }
+
+    pub(crate) fn forms(&self, forms: &mut Vec<Form>) {
+        forms.extend(self.matrices().map(Panels::form));
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.matrices().map(Panels::bytes).iter().sum()
+    }
+}

@@ -1,0 +1,137 @@
+//! Cached keys and values, by page.
+
+use half::{bf16, f16};
+use ops::{attention, latent_attention};
+use spec::{AttentionSpec, ModelSpec};
+
+/// What the cache keeps its numbers as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvType {
+    F32,
+    #[default]
+    F16,
+    Bf16,
+}
+
+impl KvType {
+    pub const ALL: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Bf16];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::F16 => "f16",
+            KvType::Bf16 => "bf16",
+        }
+    }
+
+    pub fn bytes(self) -> usize {
+        match self {
+            KvType::F32 => 4,
+            KvType::F16 | KvType::Bf16 => 2,
+        }
+    }
+}
+
+/// The pages of one layer, (pages, page).
+#[derive(Debug)]
+pub(crate) enum LayerKv {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
+}
+
+/// Runs `$body` with `$cache` as the slice of whatever type the layer keeps.
+macro_rules! with_elements {
+    ($kv:expr, $cache:ident => $body:expr) => {
+        match $kv {
+            $crate::kv::LayerKv::F32($cache) => $body,
+            $crate::kv::LayerKv::F16($cache) => $body,
+            $crate::kv::LayerKv::Bf16($cache) => $body,
+        }
+    };
+}
+pub(crate) use with_elements;
+
+/// The cache of a model: a number of pages, each of [`PAGE`](ops::attention::PAGE) positions in
+/// every layer.
+#[derive(Debug)]
+pub struct Kv {
+    pub(crate) layers: Vec<LayerKv>,
+    page_lens: Vec<usize>,
+    n_pages: usize,
+    kv_type: KvType,
+}
+
+impl Kv {
+    /// A cache of `n_pages` pages, all of its memory taken now.
+    pub fn new(spec: &ModelSpec, kv_type: KvType, n_pages: usize) -> Kv {
+        let page_lens: Vec<usize> =
+            spec.layers.iter().map(|layer| page_len(&layer.attention)).collect();
+        let layers = page_lens
+            .iter()
+            .map(|len| match kv_type {
+                KvType::F32 => LayerKv::F32(vec![0.0; len * n_pages]),
+                KvType::F16 => LayerKv::F16(vec![f16::ZERO; len * n_pages]),
+                KvType::Bf16 => LayerKv::Bf16(vec![bf16::ZERO; len * n_pages]),
+            })
+            .collect();
+        Kv { layers, page_lens, n_pages, kv_type }
+    }
+
+    /// Bytes that one page takes over all layers, its padding included.
+    pub fn page_bytes(spec: &ModelSpec, kv_type: KvType) -> usize {
+        let lens = spec.layers.iter().map(|layer| page_len(&layer.attention));
+        lens.sum::<usize>() * kv_type.bytes()
+    }
+
+    pub fn n_pages(&self) -> usize {
+        self.n_pages
+    }
+
+    pub fn kv_type(&self) -> KvType {
+        self.kv_type
+    }
+
+    /// Copies page `from` over page `to` in every layer.
+    pub fn copy_page(&mut self, from: u32, to: u32) {
+        for (layer, &len) in self.layers.iter_mut().zip(&self.page_lens) {
+            let (from, to) = (from as usize * len, to as usize * len);
+            with_elements!(layer, cache => cache.copy_within(from..from + len, to));
+        }
+    }
+}
+
+fn page_len(attention: &AttentionSpec) -> usize {
+    match attention {
+        AttentionSpec::Gqa(gqa) => gqa_shape(gqa).page_len(),
+        AttentionSpec::Mla(mla) => mla_shape(mla).page_len(),
+    }
+}
+
+pub(crate) fn gqa_shape(gqa: &spec::GqaSpec) -> attention::Shape {
+    let spec::GqaSpec { n_heads, n_kv_heads, head_dim, .. } = *gqa;
+    attention::Shape { n_heads, n_kv_heads, head_dim }
+}
+
+pub(crate) fn mla_shape(mla: &spec::MlaSpec) -> latent_attention::Shape {
+    let spec::MlaSpec { n_heads, latent_rank, rope_dim, .. } = *mla;
+    latent_attention::Shape { n_heads, latent_rank, rope_dim }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_page_leaves_the_others_alone() {
+        let mut kv = Kv {
+            layers: vec![LayerKv::F32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])],
+            page_lens: vec![2],
+            n_pages: 3,
+            kv_type: KvType::F32,
+        };
+        kv.copy_page(2, 0);
+        let LayerKv::F32(layer) = &kv.layers[0] else { panic!("an f32 cache") };
+        assert_eq!(layer, &[5.0, 6.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+}

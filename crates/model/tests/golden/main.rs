@@ -1,0 +1,101 @@
+//! Every family against what Hugging Face transformers computes for it (fixtures/golden), and
+//! against itself: the same bits however the work is cut.
+
+mod checkpoint;
+
+use checkpoint::{Expected, Session, golden};
+use ruminate_model::KvType;
+
+/// The largest difference of any logit.
+fn worst(logits: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(logits.len(), expected.len());
+    logits.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn check_logits(family: &str, bound: f32) {
+    let expected = Expected::read(family);
+    let mut session = Session::new(&golden(family), 2, KvType::F32);
+    for (i, prompt) in expected.prompts.iter().enumerate() {
+        let logits = session.logits(&prompt.ids, &[prompt.ids.len()]);
+        let worst = worst(&logits, &prompt.logits);
+        assert!(worst <= bound, "{family}, prompt {i}: off by {worst}");
+    }
+    let prompt = &expected.prompts[2].ids;
+    assert_eq!(session.greedy(prompt, expected.greedy.len()), expected.greedy, "{family}");
+}
+
+#[test]
+fn llama_agrees_with_transformers() {
+    check_logits("llama", 2e-4);
+}
+
+#[test]
+fn qwen2_agrees_with_transformers() {
+    check_logits("qwen2", 2e-4);
+}
+
+#[test]
+fn qwen3_agrees_with_transformers() {
+    check_logits("qwen3", 2e-4);
+}
+
+#[test]
+fn qwen3_moe_agrees_with_transformers() {
+    check_logits("qwen3_moe", 3e-4);
+}
+
+#[test]
+fn deepseek_v2_lite_agrees_with_transformers() {
+    check_logits("deepseek_v2_lite", 3e-4);
+}
+
+#[test]
+fn deepseek_v3_agrees_with_transformers() {
+    check_logits("deepseek_v3", 3e-4);
+}
+
+#[test]
+fn deepseek_v3_in_fp8_agrees_with_transformers() {
+    check_logits("deepseek_v3_fp8", 3e-4);
+}
+
+const FAMILIES: [&str; 7] =
+    ["llama", "qwen2", "qwen3", "qwen3_moe", "deepseek_v2_lite", "deepseek_v3", "deepseek_v3_fp8"];
+
+fn assert_same_bits(a: &[f32], b: &[f32], what: &str) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let differ = a.iter().zip(b).position(|(a, b)| a.to_bits() != b.to_bits());
+    assert_eq!(differ, None, "{what}: a bit differs");
+}
+
+#[test]
+fn chunks_threads_and_decoding_change_no_bit() {
+    for family in FAMILIES {
+        let ids = &Expected::read(family).prompts[3].ids;
+        for kv_type in KvType::ALL {
+            let whole = Session::new(&golden(family), 1, kv_type).logits(ids, &[ids.len()]);
+            let single: Vec<usize> = (1..=ids.len()).collect();
+            for (threads, cuts) in
+                [(1, &single[..]), (2, &[1, 40, 64, 65, ids.len()]), (3, &[31, 32, 33, ids.len()])]
+            {
+                let mut session = Session::new(&golden(family), threads, kv_type);
+                let what = format!("{family} {} {threads} threads", kv_type.name());
+                assert_same_bits(&whole, &session.logits(ids, cuts), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sequence_in_a_crowd_gets_the_bits_that_it_gets_alone() {
+    for family in FAMILIES {
+        let expected = Expected::read(family);
+        let prompts: Vec<&[u32]> = expected.prompts.iter().map(|p| p.ids.as_slice()).collect();
+        let mut alone = Session::new(&golden(family), 2, KvType::F16);
+        let crowd = Session::new(&golden(family), 2, KvType::F16).last_logits_together(&prompts);
+        for (prompt, crowd) in prompts.iter().zip(crowd) {
+            let alone = alone.logits(prompt, &[prompt.len()]);
+            assert_same_bits(&alone[alone.len() - crowd.len()..], &crowd, family);
+        }
+    }
+}
