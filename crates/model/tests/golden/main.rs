@@ -2,6 +2,8 @@
 //! against itself: the same bits however the work is cut.
 
 mod checkpoint;
+#![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
+
 
 use checkpoint::{Expected, Session, golden};
 use ruminate_model::KvType;
