@@ -51,7 +51,13 @@ impl Batch {
     /// # Panics
     ///
     /// If the pages do not reach as far as the tokens.
-    pub fn push(&mut self, tokens: &[u32], position: usize, pages: &[u32], n_logits: usize) {
+    pub fn push(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        pages: impl ExactSizeIterator<Item = u32>,
+        n_logits: usize,
+    ) {
         let end = position + tokens.len();
         assert!(pages.len() * PAGE >= end, "{} pages for {end} tokens", pages.len());
         assert!(n_logits <= tokens.len(), "{n_logits} logits of {} tokens", tokens.len());
@@ -59,7 +65,7 @@ impl Batch {
         let pages_from = self.pages.len();
         self.tokens.extend_from_slice(tokens);
         self.positions.extend((position..end).map(|position| position as u32));
-        self.pages.extend_from_slice(&pages[..end.div_ceil(PAGE)]);
+        self.pages.extend(pages.take(end.div_ceil(PAGE)));
         let mut at = 0;
         while at < tokens.len() {
             let n_tokens = self.tokens_per_span.min(tokens.len() - at);

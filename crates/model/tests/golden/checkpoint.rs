@@ -74,7 +74,7 @@ impl Session {
         let mut from = 0;
         for &to in cuts {
             self.batch.clear();
-            self.batch.push(&ids[from..to], from, &pages, to - from);
+            self.batch.push(&ids[from..to], from, pages.iter().copied(), to - from);
             logits.extend(self.decoder.forward(&self.pool, &self.batch, &mut self.kv).unwrap());
             from = to;
         }
@@ -101,9 +101,8 @@ impl Session {
         let mut next_page = 0;
         for prompt in prompts {
             let n_pages = prompt.len().div_ceil(PAGE) as u32;
-            let pages: Vec<u32> = (next_page..next_page + n_pages).collect();
+            self.batch.push(prompt, 0, next_page..next_page + n_pages, 1);
             next_page += n_pages;
-            self.batch.push(prompt, 0, &pages, 1);
         }
         let logits = self.decoder.forward(&self.pool, &self.batch, &mut self.kv).unwrap();
         logits.chunks_exact(vocab).map(<[f32]>::to_vec).collect()

@@ -1,9 +1,9 @@
 //! Every family against what Hugging Face transformers computes for it (fixtures/golden), and
 //! against itself: the same bits however the work is cut.
 
-mod checkpoint;
 #![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
 
+mod checkpoint;
 
 use checkpoint::{Expected, Session, golden};
 use ruminate_model::KvType;
