@@ -1,6 +1,5 @@
 //! Cached keys and values, by page.
 
-use half::{bf16, f16};
 use ops::{attention, latent_attention};
 use spec::{AttentionSpec, ModelSpec};
 
@@ -32,21 +31,32 @@ impl KvType {
     }
 }
 
-/// The pages of one layer, (pages, page).
+/// The pages of one layer, (pages, page). Halves are kept as bits: the system hands out zeroed
+/// memory for them without touching it, so a page costs nothing before it is written.
 #[derive(Debug)]
 pub(crate) enum LayerKv {
     F32(Vec<f32>),
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
+    F16(Vec<u16>),
+    Bf16(Vec<u16>),
 }
 
-/// Runs `$body` with `$cache` as the slice of whatever type the layer keeps.
+/// Runs `$body` with `$cache` as the mutable slice of whatever type the layer keeps.
 macro_rules! with_elements {
     ($kv:expr, $cache:ident => $body:expr) => {
         match $kv {
             $crate::kv::LayerKv::F32($cache) => $body,
-            $crate::kv::LayerKv::F16($cache) => $body,
-            $crate::kv::LayerKv::Bf16($cache) => $body,
+            $crate::kv::LayerKv::F16(bits) => {
+                let $cache = half::slice::HalfBitsSliceExt::reinterpret_cast_mut::<half::f16>(
+                    bits.as_mut_slice(),
+                );
+                $body
+            }
+            $crate::kv::LayerKv::Bf16(bits) => {
+                let $cache = half::slice::HalfBitsSliceExt::reinterpret_cast_mut::<half::bf16>(
+                    bits.as_mut_slice(),
+                );
+                $body
+            }
         }
     };
 }
@@ -63,7 +73,7 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// A cache of `n_pages` pages, all of its memory taken now.
+    /// A cache of `n_pages` pages.
     pub fn new(spec: &ModelSpec, kv_type: KvType, n_pages: usize) -> Kv {
         let page_lens: Vec<usize> =
             spec.layers.iter().map(|layer| page_len(&layer.attention)).collect();
@@ -71,8 +81,8 @@ impl Kv {
             .iter()
             .map(|len| match kv_type {
                 KvType::F32 => LayerKv::F32(vec![0.0; len * n_pages]),
-                KvType::F16 => LayerKv::F16(vec![f16::ZERO; len * n_pages]),
-                KvType::Bf16 => LayerKv::Bf16(vec![bf16::ZERO; len * n_pages]),
+                KvType::F16 => LayerKv::F16(vec![0; len * n_pages]),
+                KvType::Bf16 => LayerKv::Bf16(vec![0; len * n_pages]),
             })
             .collect();
         Kv { layers, page_lens, n_pages, kv_type }
