@@ -131,8 +131,7 @@ impl Repo {
             options.write(true).create(true).truncate(false).mode(0o664);
             let lock = options.open(&path).map_err(Error::io("open the lock", &path))?;
             match lock.try_lock() {
-                // Python unlinks a lock that it releases: a lock without a name guards nothing.
-                Ok(()) if lock.metadata().is_ok_and(|meta| meta.nlink() > 0) => return Ok(lock),
+                Ok(()) if has_name(&lock) => return Ok(lock),
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     let why = Wait::Locked { file: file.to_owned() };
@@ -164,6 +163,12 @@ pub(crate) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
 }
 
+/// Whether a lock still guards its name. Python unlinks a lock that it releases, perhaps between
+/// our opening and our locking it.
+fn has_name(lock: &File) -> bool {
+    lock.metadata().is_ok_and(|meta| meta.nlink() > 0)
+}
+
 /// A name that no other thread on this machine uses now.
 fn temporary_name() -> String {
     format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id())
@@ -193,5 +198,22 @@ fn walk(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) {
         } else if meta.is_dir() && depth > 1 {
             walk(&entry.path(), &format!("{name}/"), depth - 1, files);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_unlinked_guards_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("etag.lock");
+        let lock = File::create(&path).unwrap();
+        assert!(has_name(&lock));
+        fs::remove_file(&path).unwrap();
+        assert!(!has_name(&lock));
+        File::create(&path).unwrap();
+        assert!(!has_name(&lock), "another file took the name");
     }
 }
