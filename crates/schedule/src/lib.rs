@@ -165,10 +165,8 @@ impl Scheduler {
         let mut budget = self.limits.tokens_per_step;
         self.expire(now, cache, step);
         self.rank_running(now);
-        let all_advance = self.advance_running(cache, &mut budget, step);
-        if all_advance {
-            self.admit_waiting(cache, now, &mut budget, step);
-        }
+        self.advance_running(cache, &mut budget, step);
+        self.admit_waiting(cache, now, &mut budget, step);
         if step.rows.is_empty() && self.queue.len() == 0 {
             self.advance_warm(cache, budget, step);
         }

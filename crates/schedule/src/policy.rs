@@ -25,15 +25,14 @@ impl Scheduler {
         self.running.sort_unstable();
     }
 
-    /// Advances whoever holds pages, answers before prompts. False if somebody could not, for lack
-    /// of pages: then nobody may be admitted.
+    /// Advances whoever holds pages, answers before prompts. Who lacks pages, and can take them
+    /// from nobody, stays where it is.
     pub(crate) fn advance_running(
         &mut self,
         cache: &mut Cache,
         budget: &mut usize,
         step: &mut Step,
-    ) -> bool {
-        let mut all_advance = true;
+    ) {
         for answering in [true, false] {
             let mut pass = std::mem::take(&mut self.pass);
             pass.clear();
@@ -54,13 +53,10 @@ impl Scheduler {
                 }
                 if self.advance(rank, n_tokens, cache, step) {
                     *budget -= n_tokens;
-                } else {
-                    all_advance = false;
                 }
             }
             self.pass = pass;
         }
-        all_advance
     }
 
     /// Admits waiting sequences in their order. Whoever does not fit is not overtaken.
@@ -130,7 +126,8 @@ impl Scheduler {
 
     /// Gives a waiting sequence its first pages and a row, if there is room for it.
     ///
-    /// `promised` are the pages that those who run will still ask for.
+    /// `promised` are the pages that those who run will still ask for, and so what the ones that
+    /// stay where they are lack: nobody is admitted past them.
     fn admit(
         &mut self,
         id: SequenceId,

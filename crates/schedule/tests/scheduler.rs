@@ -211,6 +211,23 @@ fn a_lower_class_is_preempted_before_a_later_arrival() {
 }
 
 #[test]
+fn an_answer_takes_no_pages_from_a_prompt_before_it() {
+    let mut bench = Bench::new(Limits { tokens_per_step: 4, pages_max: 10, ..LIMITS });
+    let low = bench.submit(Arrival { priority: Priority::Low, ..prompt(0, 4, 20) });
+    bench.plan();
+    bench.answer();
+    // Three tokens a step: meanwhile the answer grows beyond the page that it was promised.
+    let high = bench.submit(Arrival { priority: Priority::High, ..prompt(100, 30, 4) });
+    let mut preempted = Vec::new();
+    while bench.scheduler.sequence(high).unwrap().known().len() == 30 {
+        bench.plan();
+        preempted.extend_from_slice(&bench.step.preempted);
+        bench.answer();
+    }
+    assert_eq!(preempted, [low]);
+}
+
+#[test]
 fn admission_by_worst_case_never_preempts() {
     let admission = Admission::WorstCase;
     let mut bench = Bench::new(Limits { pages_max: 5, admission, ..LIMITS });

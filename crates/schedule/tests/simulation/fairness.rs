@@ -135,6 +135,28 @@ fn long_prompts_and_short_ones_share_by_tokens() {
 }
 
 #[test]
+fn who_was_away_has_saved_nothing_up() {
+    let mut crowd = Crowd::new(100);
+    for _ in 0..1_000 {
+        while crowd.n_waiting(0) < 4 {
+            crowd.submit(0, Priority::High, 8, 8);
+        }
+        crowd.advance();
+    }
+    let before = crowd.served[&ClientId(0)];
+    for _ in 0..200 {
+        for client in [0, 1] {
+            while crowd.n_waiting(client) < 4 {
+                crowd.submit(client, Priority::High, 8, 8);
+            }
+        }
+        crowd.advance();
+    }
+    let (stayed, came) = (crowd.served[&ClientId(0)] - before, crowd.served[&ClientId(1)]);
+    assert!(stayed * 10 >= (stayed + came) * 4, "{stayed} of {} tokens", stayed + came);
+}
+
+#[test]
 fn a_low_priority_sequence_starts_soon_after_it_is_overdue() {
     for pages_max in [10, 12, 20, 100] {
         let mut crowd = Crowd::new(pages_max);
