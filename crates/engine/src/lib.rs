@@ -1,3 +1,29 @@
-//! ruminate-engine.
+//! Requests in, events out: continuous batching, sampling, thinking under control.
+//!
+//! Start at `step.rs`: a step is a sentence. [`Loaded::open`] makes a model from a path,
+//! [`Engine::start`] gives it a thread. Not here: HTTP, JSON on the wire, printing.
+//!
+//! Invariants: a request's tokens depend on its prompt, params and seed alone, not on who else is
+//! there; every queue has a bound; a request that fails takes nobody along.
 
+#![forbid(unsafe_code)]
+
+mod answer;
+mod error;
+mod handle;
+mod loader;
+pub mod memory;
+mod request;
 pub mod sampler;
+mod score;
+mod step;
+mod vocabulary;
+
+pub use error::Error;
+pub use handle::{Engine, RequestId};
+pub use loader::{Loaded, Options};
+pub use model::KvType;
+pub use request::{Event, Finish, Refusal, Request, Sink, ThinkStart, Token, Usage};
+pub use score::{Scored, score};
+pub use step::{Core, Progress, Statistics};
+pub use vocabulary::{Think, Vocabulary};

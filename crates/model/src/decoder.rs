@@ -4,13 +4,13 @@ use formats::{Tensor, Weights};
 use ops::{residual, rmsnorm, rope};
 use panels::{Activations, Form, Panels, matmul};
 use par::Pool;
-use spec::{Dialect, ModelSpec, RopeScaling, Slot};
+use spec::{AttentionSpec, Dialect, FfnSpec, ModelSpec, RopeScaling, Slot};
 
 use crate::attention::{self, Angles, Attention, Step};
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::ffn::{self, Ffn};
-use crate::kv::Kv;
+use crate::kv::{self, Kv};
 use crate::weights::Loader;
 
 /// How much one step may hold: what the buffers are sized by.
@@ -34,6 +34,8 @@ pub struct Decoder {
     /// Radians a position. (half)
     frequencies: Vec<f64>,
     arena: Arena,
+    /// Rows of logits that the last step left.
+    n_logits: usize,
 }
 
 struct Layer {
@@ -99,7 +101,17 @@ impl Decoder {
         let frequencies = spec.rope().frequencies(table.as_deref());
         let output_norm = loader.vector(Slot::OutputNorm, 0, dim)?;
         let arena = Arena::new(&spec, limits, &layers, &head);
-        Ok(Decoder { spec, limits, embedding, layers, output_norm, head, frequencies, arena })
+        Ok(Decoder {
+            spec,
+            limits,
+            embedding,
+            layers,
+            output_norm,
+            head,
+            frequencies,
+            arena,
+            n_logits: 0,
+        })
     }
 
     pub fn spec(&self) -> &ModelSpec {
@@ -144,11 +156,45 @@ impl Decoder {
             outcome.map_err(|_| Error::RouterNotFinite { layer: i })?;
             residual::add(pool, x, y);
         }
-        Ok(self.logits(pool, batch))
+        self.head(pool, batch);
+        Ok(self.last_logits())
     }
 
-    /// The head, for the rows that are wanted only.
-    fn logits(&mut self, pool: &Pool, batch: &Batch) -> &[f32] {
+    /// What the last step brought: (L, V).
+    pub fn last_logits(&self) -> &[f32] {
+        &self.arena.logits[..self.n_logits * self.spec.vocab]
+    }
+
+    /// Bytes that the buffers of a step take, about: those of int8 activations, which depend on
+    /// the weights' types, are counted as if every product read them.
+    pub fn scratch_bytes(spec: &ModelSpec, limits: Limits) -> u64 {
+        let width = |layer: &spec::LayerSpec| {
+            let attention = match &layer.attention {
+                AttentionSpec::Gqa(gqa) => (2 * gqa.n_heads + 2 * gqa.n_kv_heads) * gqa.head_dim,
+                AttentionSpec::Mla(mla) => {
+                    let shape = kv::mla_shape(mla);
+                    let per_head = 2 * mla.latent_rank + 2 * mla.nope_dim + mla.rope_dim;
+                    let heads = mla.n_heads * (per_head + 2 * mla.value_dim);
+                    heads + shape.queries_len() + mla.query_rank.unwrap_or(0)
+                }
+            };
+            let ffn = match &layer.ffn {
+                FfnSpec::Dense { hidden } => 2 * hidden,
+                FfnSpec::Moe(moe) => {
+                    2 * moe.shared_hidden + moe.n_chosen * (2 * moe.hidden + spec.dim)
+                }
+            };
+            attention + ffn
+        };
+        let widest = spec.layers.iter().map(width).max().unwrap_or(0) + 3 * spec.dim;
+        let tokens = limits.tokens_per_step as u64 * widest as u64;
+        let logits = limits.logits_per_step as u64 * (spec.vocab + 2 * spec.dim) as u64;
+        // An int8 copy beside each f32, and its scales and sums.
+        4 * logits + 6 * tokens
+    }
+
+    /// The logits, of the rows that are wanted only.
+    fn head(&mut self, pool: &Pool, batch: &Batch) {
         let (dim, n_logits) = (self.spec.dim, batch.n_logits());
         assert!(n_logits <= self.limits.logits_per_step, "{n_logits} rows of logits");
         let s = &mut self.arena;
@@ -161,7 +207,7 @@ impl Decoder {
         s.last_normed.prepare_for(pool, &[&self.head]);
         let logits = &mut s.logits[..n_logits * self.spec.vocab];
         matmul(pool, logits, &s.last_normed, &self.head);
-        logits
+        self.n_logits = n_logits;
     }
 }
 

@@ -1,0 +1,218 @@
+//! One answer as it grows: what the next token may be, and the text that comes of it.
+
+use schedule::Micros;
+use text::{Controls, Piece, Place, Split, StopStrings, Stream, ThinkState, Thinking, Tokenizer};
+
+use crate::request::{Event, Finish, Request, Sink, Token, Usage};
+use crate::sampler::{self, Mask, Scratch, Turn, raw_logprobs};
+
+/// A request that was taken.
+pub(crate) struct Answer {
+    request: Request,
+    sink: Sink,
+    think: Option<ThinkState>,
+    stream: Stream,
+    split: Split,
+    stops: StopStrings,
+    usage: Usage,
+    arrived: Micros,
+    started: Option<Micros>,
+    first_token: Option<Micros>,
+    last_token: Micros,
+    /// Kept to reuse its memory.
+    banned: Vec<u32>,
+}
+
+/// What the tokens of a step make of an answer.
+pub(crate) enum Next {
+    GoesOn,
+    Ends(Finish),
+}
+
+impl Answer {
+    pub(crate) fn new(
+        mut request: Request,
+        sink: Sink,
+        thinking: Option<&std::sync::Arc<Thinking>>,
+        now: Micros,
+    ) -> Result<Answer, (text::Error, Sink)> {
+        let stops = match StopStrings::new(&request.stops) {
+            Ok(stops) => stops,
+            Err(error) => return Err((error, sink)),
+        };
+        let think = request
+            .think
+            .zip(thinking)
+            .map(|(start, thinking)| ThinkState::new(thinking.clone(), start.limits, start.inside));
+        let inside = think.as_ref().is_some_and(ThinkState::is_inside);
+        let usage = Usage { prompt_tokens: request.prompt.len(), ..Usage::default() };
+        // The scheduler keeps the tokens.
+        request.prompt = Vec::new();
+        Ok(Answer {
+            request,
+            sink,
+            think,
+            stream: Stream::new(Controls::Drop),
+            split: Split::new(inside),
+            stops,
+            usage,
+            arrived: now,
+            started: None,
+            first_token: None,
+            last_token: now,
+            banned: Vec::new(),
+        })
+    }
+
+    /// Its first step begins; so many tokens of its prompt were in the cache.
+    pub(crate) fn start(&mut self, n_cached: usize, now: Micros) -> bool {
+        if self.started.is_some() {
+            return true;
+        }
+        self.started = Some(now);
+        self.usage.cached_tokens = n_cached;
+        (self.sink)(Event::Started { n_cached })
+    }
+
+    /// Chooses what follows the `known` tokens by the logits (V) of the last one; appends it to
+    /// `out`, and whatever must follow it.
+    pub(crate) fn choose(
+        &mut self,
+        tokenizer: &Tokenizer,
+        (logits, known): (&[f32], &[u32]),
+        scratch: &mut Scratch,
+        now: Micros,
+        out: &mut Vec<u32>,
+    ) -> Next {
+        self.banned.clear();
+        if let Some(think) = &self.think {
+            self.banned.extend(think.banned());
+        }
+        let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
+        let position = known.len() as u64;
+        let mask = if self.banned.is_empty() { Mask::All } else { Mask::Except(&self.banned) };
+        let turn = Turn { prompt, generated, position, mask };
+        let forced = self.think.as_ref().and_then(ThinkState::forced);
+        let token = match forced {
+            Some(token) => token,
+            None => match sampler::draw(scratch, logits, &self.request.params, &turn) {
+                Ok(drawn) => drawn.token,
+                Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
+            },
+        };
+        let mut top = Vec::new();
+        let logprob = match self.request.logprobs {
+            None => None,
+            Some(n) => match raw_logprobs(scratch, logits, token, n, &mut top) {
+                Ok(logprob) => Some(logprob),
+                Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
+            },
+        };
+        self.first_token.get_or_insert(now);
+        self.last_token = now;
+        let mut next = self.take(tokenizer, token, (logprob, top), out);
+        // A stop text is known as soon as it begins: its tokens are computed together.
+        while let (Next::GoesOn, Some(token)) =
+            (&next, self.think.as_ref().and_then(ThinkState::forced))
+        {
+            next = self.take(tokenizer, token, (None, Vec::new()), out);
+        }
+        next
+    }
+
+    /// Takes one token and tells of it.
+    fn take(
+        &mut self,
+        tokenizer: &Tokenizer,
+        id: u32,
+        (logprob, top): (Option<f32>, Vec<sampler::TokenLogprob>),
+        out: &mut Vec<u32>,
+    ) -> Next {
+        if !self.request.ignore_stops && tokenizer.stops().contains(&id) {
+            self.usage.completion_tokens += 1;
+            return Next::Ends(Finish::Stop);
+        }
+        out.push(id);
+        self.usage.completion_tokens += 1;
+        let place = match &mut self.think {
+            Some(think) => think.advance(tokenizer, id),
+            None => Place::Answer,
+        };
+        if place == Place::Thinking {
+            self.usage.thinking_tokens += 1;
+        }
+        let mut text = String::new();
+        self.stream.push(tokenizer, id, &mut text);
+        let (pieces, stopped) = self.pieces(&text);
+        if !(self.sink)(Event::Token(Token { id, place, pieces, logprob, top })) {
+            return Next::Ends(Finish::Cancelled);
+        }
+        match stopped {
+            Some(stop) => Next::Ends(Finish::StopString(stop)),
+            None if self.usage.completion_tokens == self.request.max_tokens => {
+                Next::Ends(Finish::Length)
+            }
+            None => Next::GoesOn,
+        }
+    }
+
+    /// Cuts text into thinking and answer, the latter as far as no stop string can claim it.
+    fn pieces(&mut self, text: &str) -> (Vec<Piece>, Option<String>) {
+        let mut cut = Vec::new();
+        match self.think {
+            Some(_) => self.split.push(text, &mut cut),
+            None if text.is_empty() => {}
+            None => cut.push(Piece::Answer(text.to_string())),
+        }
+        self.stop(cut)
+    }
+
+    fn stop(&mut self, cut: Vec<Piece>) -> (Vec<Piece>, Option<String>) {
+        let mut pieces = Vec::with_capacity(cut.len());
+        for piece in cut {
+            let Piece::Answer(text) = piece else {
+                pieces.push(piece);
+                continue;
+            };
+            let mut out = String::new();
+            let stopped = self.stops.push(&text, &mut out).map(str::to_string);
+            if !out.is_empty() {
+                pieces.push(Piece::Answer(out));
+            }
+            if stopped.is_some() {
+                return (pieces, stopped);
+            }
+        }
+        (pieces, None)
+    }
+
+    /// Tells the end, and the text that was held back.
+    pub(crate) fn finish(mut self, finish: Finish) {
+        let mut pieces = Vec::new();
+        if !matches!(finish, Finish::StopString(_)) {
+            let mut text = String::new();
+            self.stream.flush(&mut text);
+            let mut cut = Vec::new();
+            match self.think {
+                Some(_) => {
+                    self.split.push(&text, &mut cut);
+                    self.split.finish(&mut cut);
+                }
+                None => cut.push(Piece::Answer(text)),
+            }
+            (pieces, _) = self.stop(cut);
+            let mut rest = String::new();
+            self.stops.flush(&mut rest);
+            if !rest.is_empty() {
+                pieces.push(Piece::Answer(rest));
+            }
+        }
+        let since = |from: Micros, to: Micros| to.0.saturating_sub(from.0);
+        let started = self.started.unwrap_or(self.last_token);
+        let first_token = self.first_token.unwrap_or(started);
+        self.usage.queue_us = since(self.arrived, started);
+        self.usage.prompt_us = since(started, first_token);
+        self.usage.decode_us = since(first_token, self.last_token);
+        (self.sink)(Event::Finished { finish, usage: self.usage, pieces });
+    }
+}

@@ -1,0 +1,39 @@
+//! What can go wrong between a path and an answer.
+
+use std::path::PathBuf;
+
+use crate::{memory, sampler};
+
+/// A model that cannot be served, or a request that cannot be met.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Formats(#[from] formats::Error),
+    #[error("{path}: {source}")]
+    Spec { path: PathBuf, source: spec::Error },
+    #[error("{path}: {source}")]
+    Model { path: PathBuf, source: Box<model::Error> },
+    #[error("{path}: {source}")]
+    Text { path: PathBuf, source: text::Error },
+    #[error("{path}: {source}")]
+    Sampling { path: PathBuf, source: sampler::Error },
+    #[error("{path} has no {what}")]
+    NoText { path: PathBuf, what: &'static str },
+    #[error("{0}")]
+    Memory(memory::Shortage),
+    #[error("the context is {asked} tokens; {path} was made for at most {max}")]
+    Context { path: PathBuf, asked: usize, max: usize },
+    #[error("{n} tokens do not fit the context of {max}")]
+    TooLong { n: usize, max: usize },
+    #[error("token {id} is not in the vocabulary of {vocab}")]
+    NoSuchToken { id: u32, vocab: usize },
+    #[error("the model gave numbers that are not finite")]
+    NotFinite,
+    #[error("{0}")]
+    Prompt(#[from] text::Error),
+    #[error("{0}")]
+    Forward(#[from] model::Error),
+    #[error("{0}")]
+    Limits(#[from] schedule::Error),
+}

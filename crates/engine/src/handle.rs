@@ -1,0 +1,121 @@
+//! The engine's thread, and the way to reach it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use schedule::Micros;
+
+use crate::request::{Refusal, Request, Sink};
+use crate::step::{Core, Progress, Statistics, refuse};
+
+/// Requests and cancellations that may be on their way to the engine.
+const INBOX_MAX: usize = 1024;
+
+/// A request, for its cancellation. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+enum Command {
+    Submit(RequestId, Box<Request>, Sink),
+    Cancel(RequestId),
+    Statistics(SyncSender<Statistics>),
+}
+
+/// A running engine. Dropping it ends the thread once its step is done.
+pub struct Engine {
+    inbox: Option<SyncSender<Command>>,
+    next_id: AtomicU64,
+    started: Instant,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Gives `core` a thread of its own.
+    pub fn start(core: Core) -> Engine {
+        let (inbox, commands) = sync_channel(INBOX_MAX);
+        let started = Instant::now();
+        let thread = thread::Builder::new()
+            .name("ruminate-engine".into())
+            .spawn(move || run(core, &commands, started))
+            .expect("the system starts a thread");
+        Engine { inbox: Some(inbox), next_id: AtomicU64::new(0), started, thread: Some(thread) }
+    }
+
+    /// The engine's clock, by which requests expire.
+    pub fn now(&self) -> Micros {
+        micros(self.started)
+    }
+
+    /// Hands in a request. Its events go to `sink`, on the engine's thread: a sink must not wait.
+    pub fn submit(&self, request: Request, sink: Sink) -> RequestId {
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let command = Command::Submit(id, Box::new(request), sink);
+        if let Err(error) = self.inbox().send(command)
+            && let Command::Submit(_, _, mut sink) = error.0
+        {
+            refuse(&mut sink, Refusal::Stopped);
+        }
+        id
+    }
+
+    /// Ends a request within a step; its sink is told.
+    pub fn cancel(&self, id: RequestId) {
+        // An engine that is gone has no requests.
+        let _ = self.inbox().send(Command::Cancel(id));
+    }
+
+    /// Where the scheduler stands; `None` if the engine has stopped.
+    pub fn statistics(&self) -> Option<Statistics> {
+        let (reply, statistics) = sync_channel(1);
+        self.inbox().send(Command::Statistics(reply)).ok()?;
+        statistics.recv().ok()
+    }
+
+    fn inbox(&self) -> &SyncSender<Command> {
+        self.inbox.as_ref().expect("only drop takes the inbox")
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        drop(self.inbox.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in a step has been printed by its own thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn micros(started: Instant) -> Micros {
+    Micros(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Steps while there is work, and waits for commands otherwise; ends when nobody can send any.
+fn run(mut core: Core, commands: &Receiver<Command>, started: Instant) {
+    loop {
+        loop {
+            match commands.try_recv() {
+                Ok(command) => obey(&mut core, command, micros(started)),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        if core.step(|| micros(started)) == Progress::Idle {
+            match commands.recv() {
+                Ok(command) => obey(&mut core, command, micros(started)),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn obey(core: &mut Core, command: Command, now: Micros) {
+    match command {
+        Command::Submit(id, request, sink) => core.submit(id, *request, sink, now),
+        Command::Cancel(id) => core.cancel(id),
+        // Whoever asked may have gone.
+        Command::Statistics(reply) => drop(reply.send(core.statistics())),
+    }
+}

@@ -1,0 +1,271 @@
+//! The step, the heart of the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{Batch, Decoder, Kv, PAGE};
+use par::Pool;
+use schedule::{
+    Admission, Arrival, Cache, End, Limits, Micros, Outcome, Scheduler, SequenceId, Step,
+};
+use simd::Best;
+use text::{Thinking, Tokenizer};
+
+use crate::Error;
+use crate::answer::{Answer, Next};
+use crate::handle::RequestId;
+use crate::loader::Loaded;
+use crate::request::{Event, Finish, Refusal, Request, Sink, Usage};
+use crate::sampler::Scratch;
+
+pub use schedule::Statistics;
+
+/// Sequences that may wait, and what else the scheduler bounds.
+const QUEUE_MAX: usize = 1024;
+const WARM_MAX: usize = 16;
+const OVERDUE_AFTER: Micros = Micros(2_000_000);
+
+/// Whether a step had anything to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Idle,
+    Stepped,
+}
+
+/// The engine without a thread: whoever owns it calls [`Core::step`].
+pub struct Core {
+    pool: Pool,
+    decoder: Decoder,
+    kv: Kv,
+    tokenizer: Arc<Tokenizer>,
+    thinking: Option<Arc<Thinking>>,
+    scheduler: Scheduler,
+    cache: Cache,
+    step: Step,
+    batch: Batch,
+    scratch: Scratch,
+    answers: BTreeMap<SequenceId, Answer>,
+    requests: BTreeMap<RequestId, SequenceId>,
+    /// Tokens that each row of the step appends, one after another, and where each row's end.
+    appended: Vec<u32>,
+    ends: Vec<usize>,
+    /// Rows whose answer ended in this step.
+    ended: Vec<(SequenceId, Finish)>,
+}
+
+impl Core {
+    /// An engine for a loaded model.
+    pub fn new(loaded: Loaded) -> Result<Core, Error> {
+        let Loaded { pool, decoder, kv, vocabulary, context, sequences_max, .. } = loaded;
+        let limits = Limits {
+            tokens_per_step: decoder.limits().tokens_per_step,
+            sequences_max,
+            pages_max: kv.n_pages(),
+            page_len: PAGE,
+            context_max: context,
+            queue_max: QUEUE_MAX,
+            queue_tokens_max: context.saturating_mul(16),
+            warm_max: WARM_MAX,
+            overdue_after: OVERDUE_AFTER,
+            admission: Admission::Optimistic,
+        };
+        let scheduler = Scheduler::new(limits)?;
+        let cache = scheduler.new_cache();
+        let batch = Batch::new(decoder.spec());
+        let scratch = Scratch::new(Best::detect(), decoder.spec().vocab);
+        Ok(Core {
+            pool,
+            decoder,
+            kv,
+            tokenizer: vocabulary.tokenizer,
+            thinking: vocabulary.thinking,
+            scheduler,
+            cache,
+            step: Step::default(),
+            batch,
+            scratch,
+            answers: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            appended: Vec::new(),
+            ends: Vec::new(),
+            ended: Vec::new(),
+        })
+    }
+
+    /// Takes a request, or tells its sink why not.
+    pub fn submit(&mut self, id: RequestId, request: Request, mut sink: Sink, now: Micros) {
+        if let Err(refusal) = self.check(&request) {
+            refuse(&mut sink, refusal);
+            return;
+        }
+        let arrival = Arrival {
+            tokens: request.prompt.clone(),
+            len_max: request.prompt.len().saturating_add(request.max_tokens).min(self.longest()),
+            logits_from: None,
+            salt: request.salt,
+            priority: request.priority,
+            client: request.client,
+            expires: request.expires,
+        };
+        let answer = match Answer::new(request, sink, self.thinking.as_ref(), now) {
+            Ok(answer) => answer,
+            Err((error, mut sink)) => {
+                refuse(&mut sink, Refusal::Text(error.to_string()));
+                return;
+            }
+        };
+        match self.scheduler.submit(arrival, now) {
+            Ok(sequence) => {
+                self.answers.insert(sequence, answer);
+                self.requests.insert(id, sequence);
+            }
+            Err(error) => answer.finish(Finish::Refused(error.into())),
+        }
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Refusal> {
+        request.params.check()?;
+        let vocab = self.decoder.spec().vocab;
+        match request.prompt.iter().find(|&&id| id as usize >= vocab) {
+            Some(&id) => Err(Refusal::NoSuchToken { id, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// Tokens of the longest sequence.
+    pub fn longest(&self) -> usize {
+        self.scheduler.limits().longest()
+    }
+
+    /// Ends a request, wherever it is. Nothing happens if it has ended already.
+    pub fn cancel(&mut self, id: RequestId) {
+        if let Some(sequence) = self.requests.remove(&id) {
+            self.scheduler.cancel(sequence, &mut self.cache);
+            if let Some(answer) = self.answers.remove(&sequence) {
+                answer.finish(Finish::Cancelled);
+            }
+        }
+    }
+
+    pub fn statistics(&self) -> Statistics {
+        self.scheduler.statistics(&self.cache)
+    }
+
+    /// Advances every sequence that the plan picks, and tells what came out.
+    pub fn step(&mut self, now: impl Fn() -> Micros) -> Progress {
+        self.scheduler.plan(&mut self.cache, now(), &mut self.step);
+        self.tell_started_and_expired(now());
+        if self.step.rows.is_empty() {
+            return Progress::Idle;
+        }
+        self.gather();
+        match self.decoder.forward(&self.pool, &self.batch, &mut self.kv) {
+            Ok(_) => self.sample(now()),
+            Err(error) => self.fail(&error.to_string()),
+        }
+        self.commit();
+        Progress::Stepped
+    }
+
+    fn tell_started_and_expired(&mut self, now: Micros) {
+        for id in std::mem::take(&mut self.step.expired) {
+            self.end(id, Finish::Expired);
+        }
+        for id in &self.step.admitted {
+            let n_cached = self.scheduler.sequence(*id).map_or(0, schedule::Sequence::n_cached);
+            if let Some(answer) = self.answers.get_mut(id) {
+                answer.start(n_cached, now);
+            }
+        }
+    }
+
+    /// Copies pages as the plan says, and makes a batch of its rows.
+    fn gather(&mut self) {
+        for (from, to) in &self.step.copies {
+            self.kv.copy_page(from.0, to.0);
+        }
+        self.batch.clear();
+        for row in &self.step.rows {
+            let sequence = self.scheduler.sequence(row.sequence).expect("a row has a sequence");
+            let tokens = &sequence.known()[row.from..][..row.n_tokens];
+            let pages = sequence.pages().iter().map(|page| page.0);
+            self.batch.push(tokens, row.from, pages, row.wants_logits);
+        }
+    }
+
+    /// Lets each answer whose logits are there choose its next token.
+    fn sample(&mut self, now: Micros) {
+        self.appended.clear();
+        self.ends.clear();
+        let mut logits = self.decoder.last_logits().chunks_exact(self.decoder.spec().vocab);
+        for row in &self.step.rows {
+            for _ in 1..row.wants_logits {
+                logits.next();
+            }
+            if row.wants_logits > 0 {
+                let logits = logits.next().expect("the batch asked for these logits");
+                let sequence = self.scheduler.sequence(row.sequence);
+                let known = sequence.expect("a row has a sequence").known();
+                if let Some(answer) = self.answers.get_mut(&row.sequence) {
+                    let next = answer.choose(
+                        &self.tokenizer,
+                        (logits, known),
+                        &mut self.scratch,
+                        now,
+                        &mut self.appended,
+                    );
+                    if let Next::Ends(finish) = next {
+                        self.ended.push((row.sequence, finish));
+                    }
+                }
+            }
+            self.ends.push(self.appended.len());
+        }
+    }
+
+    /// Gives up every row of a step that the model could not compute.
+    fn fail(&mut self, error: &str) {
+        self.appended.clear();
+        self.ends.clear();
+        self.ends.resize(self.step.rows.len(), 0);
+        for row in &self.step.rows {
+            self.ended.push((row.sequence, Finish::Failed(error.into())));
+        }
+    }
+
+    fn commit(&mut self) {
+        let mut from = 0;
+        let outcomes: Vec<Outcome<'_>> = self
+            .step
+            .rows
+            .iter()
+            .zip(&self.ends)
+            .map(|(row, &to)| {
+                let finished = self.ended.iter().any(|(id, _)| *id == row.sequence);
+                let appended = if finished { &[] } else { &self.appended[from..to] };
+                from = to;
+                Outcome { n_rejected: 0, appended, finished }
+            })
+            .collect();
+        let ended = self.scheduler.commit(&self.step, &outcomes, &mut self.cache);
+        for (id, finish) in std::mem::take(&mut self.ended) {
+            self.end(id, finish);
+        }
+        for ended in ended.iter().filter(|ended| ended.reason == End::Length) {
+            self.end(ended.sequence, Finish::Length);
+        }
+    }
+
+    fn end(&mut self, id: SequenceId, finish: Finish) {
+        if let Some(answer) = self.answers.remove(&id) {
+            answer.finish(finish);
+        }
+        self.requests.retain(|_, sequence| *sequence != id);
+    }
+}
+
+/// Tells a sink that its request was not taken.
+pub(crate) fn refuse(sink: &mut Sink, refusal: Refusal) {
+    let finish = Finish::Refused(refusal);
+    sink(Event::Finished { finish, usage: Usage::default(), pieces: Vec::new() });
+}
