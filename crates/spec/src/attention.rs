@@ -20,8 +20,8 @@ pub struct GqaSpec {
     pub rope: RopeSpec,
 }
 
-/// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values are linear images of
-/// one small latent a token, and only that latent and one roped key are cached.
+/// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values are linear images
+/// of one small latent a token, and only that latent and one roped key are cached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MlaSpec {
     pub n_heads: usize,

@@ -1,7 +1,7 @@
 //! One view over `config.json` and GGUF keys.
 //!
-//! Readers of files turn what they find into a [`Config`]; families read nothing else. Keys keep the
-//! file's own names: `hidden_size` or `rope_parameters.rope_theta` in a Hugging Face config,
+//! Readers of files turn what they find into a [`Config`]; families read nothing else. Keys keep
+//! the file's own names: `hidden_size` or `rope_parameters.rope_theta` in a Hugging Face config,
 //! `qwen2.embedding_length` in GGUF.
 
 use std::collections::{BTreeMap, BTreeSet};

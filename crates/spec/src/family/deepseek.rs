@@ -145,7 +145,7 @@ fn groups(config: &Config, scoring: Scoring, n_experts: usize) -> Result<Option<
     if method == Some("greedy") {
         return Ok(None);
     }
-    // GGUF files of the 671B and 236B models predate the keys: their numbers are those of the cards.
+    // GGUF files of the 671B and 236B models predate the keys: their numbers are the cards'.
     let by_card = match (config.dialect, scoring, n_experts) {
         (Dialect::Gguf, Scoring::Sigmoid, 256) => (8, 4),
         (Dialect::Gguf, Scoring::Softmax, 160) => (8, 3),
