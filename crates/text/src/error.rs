@@ -26,8 +26,6 @@ pub enum Error {
     ForgeableControlToken(String),
     #[error("token {id} ({text:?}) is not written in the byte alphabet")]
     NotByteLevel { id: u32, text: String },
-    #[error("the vocabulary lacks a token for byte 0x{0:02x}")]
-    MissingByte(u8),
     #[error("tokenizer: {0}")]
     Tokenizer(String),
     #[error("{what} is not valid: {reason}")]
