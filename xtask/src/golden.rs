@@ -23,12 +23,13 @@ pub(crate) fn run(root: &Path, names: &[&str]) -> anyhow::Result<()> {
     if let Some(unknown) = names.iter().find(|name| !scripts.iter().any(|known| known == *name)) {
         bail!("no fixture {unknown}: there are {}", scripts.join(", "));
     }
-    for name in &scripts {
+    let wanted = |name: &&String| names.is_empty() || names.contains(&name.as_str());
+    for name in scripts.iter().filter(wanted) {
         let path = fixtures.join(format!("make_{name}.py"));
         let text = fs::read_to_string(&path).context("cannot read a fixture's script")?;
         let recipe = recipe(&text).with_context(|| format!("fixtures/make_{name}.py"))?;
         println!("{name}: {}\n", recipe.docstring);
-        if names.contains(&name.as_str()) {
+        if !names.is_empty() {
             make(root, name, &recipe.packages)?;
         }
     }

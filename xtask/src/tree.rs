@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
-/// Folders of things that are made or downloaded.
-const SKIPPED: &[&str] = &["target", "models", "node_modules", "__pycache__"];
+/// Folders at the root of things that are made or downloaded.
+const SKIPPED: &[&str] = &["target", "models"];
 
 /// A text file: its path from the root, with `/`, and its text.
 pub(crate) struct TextFile {
@@ -34,7 +34,8 @@ fn walk(
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{prefix}{name}");
         if entry.file_type()?.is_dir() {
-            if !name.starts_with('.') && !SKIPPED.contains(&name.as_str()) {
+            let is_made = prefix.is_empty() && SKIPPED.contains(&name.as_str());
+            if !name.starts_with('.') && !is_made {
                 walk(&entry.path(), &format!("{path}/"), endings, files)?;
             }
         } else if endings.iter().any(|ending| name.ends_with(ending)) {
