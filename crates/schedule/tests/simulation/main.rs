@@ -29,7 +29,7 @@ fn live(seed: u64) -> Tally {
 #[test]
 fn nothing_starves_leaks_or_is_lost() {
     let mut sum = Tally::default();
-    for seed in 0..4000 {
+    for seed in 0..2500 {
         let tally = live(seed);
         sum.steps += tally.steps;
         sum.finished += tally.finished;
@@ -46,7 +46,7 @@ fn nothing_starves_leaks_or_is_lost() {
     }
     // A simulation in which something never happens proves nothing about it.
     let often = [sum.finished, sum.preempted, sum.expired, sum.copies, sum.forks, sum.rejected];
-    assert!(often.iter().all(|&count| count > 5_000), "{sum:?}");
+    assert!(often.iter().all(|&count| count > 3_000), "{sum:?}");
     assert!(sum.hits > 10_000 && sum.evicted > 10_000, "{sum:?}");
     // Up to 8 sequences of 60 tokens run at once; half as many steps were seen.
     assert!(sum.longest_wait < 1_000, "{sum:?}");
