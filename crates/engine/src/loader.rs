@@ -1,6 +1,7 @@
 //! A path to a model that is ready to answer.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use formats::{Access, Checkpoint};
 use model::{Decoder, Kv, KvType, Limits, PAGE};
@@ -52,7 +53,8 @@ pub struct Loaded {
     pub pool: Pool,
     pub decoder: Decoder,
     pub kv: Kv,
-    pub vocabulary: Vocabulary,
+    /// Shared with whoever makes prompts while the engine runs.
+    pub vocabulary: Arc<Vocabulary>,
     /// Tokens of the longest sequence.
     pub context: usize,
     pub sequences_max: usize,
@@ -115,6 +117,7 @@ impl Loaded {
         let decoder = Decoder::load(&*checkpoint.weights, what, limits, &pool, &read)
             .map_err(|source| Error::Model { path: path.clone(), source: Box::new(source) })?;
         let sequences_max = options.sequences_max;
+        let vocabulary = Arc::new(vocabulary);
         Ok(Loaded { path, pool, decoder, kv, vocabulary, context, sequences_max, need })
     }
 }
