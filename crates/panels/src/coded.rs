@@ -67,7 +67,8 @@ impl<'a> PanelRun<'a> {
 /// The same blocks of the activations of a tile, as `Blocks` lays them out.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenRun<'a, const T: usize> {
-    pub(crate) quads: [&'a [i32]; T],
+    /// (K / 32, 8)
+    pub(crate) quads: [&'a [[i32; 8]]; T],
     pub(crate) scales: [&'a [f32]; T],
     pub(crate) sums: [&'a [i32]; T],
 }
@@ -76,6 +77,8 @@ pub(crate) struct TokenRun<'a, const T: usize> {
 pub(crate) trait Codes<F: Format> {
     /// Bytes of a block.
     const BYTES: usize;
+    /// Whether `get` is as cheap where `q` is no constant.
+    const LOOPED: bool;
 
     /// The codes of eight quads of one vector of rows at a time: `eight` counts them in a block,
     /// `q` is in 0..8.
@@ -87,6 +90,7 @@ pub(crate) struct Packed;
 
 impl<F: Format> Codes<F> for Packed {
     const BYTES: usize = F::PLANE_BYTES;
+    const LOOPED: bool = false;
 
     #[inline(always)]
     fn get<I: Isa>(isa: I, block: &[u8], eight: usize, q: usize, vector: usize) -> I::Bytes {
@@ -123,6 +127,7 @@ pub(crate) struct Plain;
 
 impl<F: Format> Codes<F> for Plain {
     const BYTES: usize = F::QUADS * VECTOR_BYTES;
+    const LOOPED: bool = true;
 
     #[inline(always)]
     fn get<I: Isa>(isa: I, block: &[u8], eight: usize, q: usize, vector: usize) -> I::Bytes {
@@ -152,6 +157,15 @@ pub(crate) fn expand<I: Isa, F: Format>(isa: I, planes: &[u8], out: &mut Scratch
     }
 }
 
+/// One block of a panel, the `b`-th of its run.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    b: usize,
+    codes: &'a [u8],
+    scales: &'a [u16],
+    subs: &'a [u8],
+}
+
 /// A tile of outputs: one panel by `T` tokens, over a run of blocks.
 pub(crate) struct TileProduct<'a, F, C, const T: usize> {
     /// Codes as `C` says; the planes of `weights` are not read.
@@ -170,23 +184,21 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
     /// acc += the product.
     #[inline(always)]
     pub(crate) fn add_to<I: Isa>(&self, isa: I, acc: &mut Tile<I::F32, T>) {
-        for b in 0..self.weights.scales.len() / F::SCALES {
+        let weights = self.weights.scales.chunks_exact(F::SCALES);
+        for (b, (codes, scales)) in self.codes.chunks_exact(C::BYTES).zip(weights).enumerate() {
             if F::BLOCK == Per32::LEN {
-                self.add_block_of_32(isa, b, acc);
+                self.add_block_of_32(isa, Block { b, codes, scales, subs: &[] }, acc);
             } else {
-                self.add_block_of_256(isa, b, acc);
+                let subs = &self.weights.subs[b * F::SUB_BYTES..][..F::SUB_BYTES];
+                self.add_block_of_256(isa, Block { b, codes, scales, subs }, acc);
             }
         }
     }
 
     #[inline(always)]
-    fn add_block_of_32<I: Isa>(&self, isa: I, b: usize, acc: &mut Tile<I::F32, T>) {
-        let codes = &self.codes[b * C::BYTES..][..C::BYTES];
-        let weights = self.weights.blocks::<F>(b, 1);
-        let quads = self.tokens.quads.map(
-            #[inline(always)]
-            |quads| &quads[b * 8..][..8],
-        );
+    fn add_block_of_32<I: Isa>(&self, isa: I, block: Block<'_>, acc: &mut Tile<I::F32, T>) {
+        let Block { b, codes, scales: weights, .. } = block;
+        let quads = self.quads(b, 0);
         let mut totals = [[isa.splat_i32(0); T]; 2];
         for t in 0..T {
             let above = i32::from(F::OFFSET) + signed_bias::<I, F>();
@@ -197,13 +209,13 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
         }
         add_eight::<I, F, C, T>(isa, codes, 0, quads, Sink { totals: &mut totals, scales: None });
         for v in 0..vectors::<I>() {
-            let scale = isa.load_f16(half_bits(&weights.scales[v * I::LANES..]));
+            let scale = isa.load_f16(half_bits(&weights[v * I::LANES..]));
             for t in 0..T {
-                let x = &self.tokens.scales[t][b * Per32::SCALES..][..Per32::SCALES];
+                let x: [f32; Per32::SCALES] = self.tokens.scales[t].as_chunks().0[b];
                 let scale = isa.mul(scale, isa.splat(x[0]));
                 acc[v][t] = isa.fma(isa.to_f32(totals[v][t]), scale, acc[v][t]);
                 if F::LAYOUT.has_mins {
-                    let min = isa.load_f16(half_bits(&weights.scales[PANEL_ROWS + v * I::LANES..]));
+                    let min = isa.load_f16(half_bits(&weights[PANEL_ROWS + v * I::LANES..]));
                     acc[v][t] = isa.fma(min, isa.splat(x[1]), acc[v][t]);
                 }
             }
@@ -211,12 +223,12 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
     }
 
     #[inline(always)]
-    fn add_block_of_256<I: Isa>(&self, isa: I, b: usize, acc: &mut Tile<I::F32, T>) {
-        let weights = self.weights.blocks::<F>(b, 1);
-        let mut totals = self.dot_block_of_256(isa, b, weights.subs);
+    fn add_block_of_256<I: Isa>(&self, isa: I, block: Block<'_>, acc: &mut Tile<I::F32, T>) {
+        let Block { b, scales: weights, .. } = block;
+        let mut totals = self.dot_block_of_256(isa, block);
         let above = i32::from(F::OFFSET) + signed_bias::<I, F>();
         if above > 0 {
-            let sums = self.dot_sums(isa, b, weights.subs, SubField::Scale);
+            let sums = self.dot_sums(isa, block, SubField::Scale);
             for v in 0..vectors::<I>() {
                 for t in 0..T {
                     let above = isa.shl_i32(sums[v][t], above.trailing_zeros());
@@ -225,16 +237,16 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
             }
         }
         for v in 0..vectors::<I>() {
-            let scale = isa.load_f16(half_bits(&weights.scales[v * I::LANES..]));
+            let scale = isa.load_f16(half_bits(&weights[v * I::LANES..]));
             for t in 0..T {
                 let scale = isa.mul(scale, isa.splat(self.tokens.scales[t][b]));
                 acc[v][t] = isa.fma(isa.to_f32(totals[v][t]), scale, acc[v][t]);
             }
         }
         if F::LAYOUT.has_mins {
-            let sums = self.dot_sums(isa, b, weights.subs, SubField::Min);
+            let sums = self.dot_sums(isa, block, SubField::Min);
             for v in 0..vectors::<I>() {
-                let min = isa.load_f16(half_bits(&weights.scales[PANEL_ROWS + v * I::LANES..]));
+                let min = isa.load_f16(half_bits(&weights[PANEL_ROWS + v * I::LANES..]));
                 for t in 0..T {
                     let min = isa.mul(min, isa.splat(-self.tokens.scales[t][b]));
                     acc[v][t] = isa.fma(isa.to_f32(sums[v][t]), min, acc[v][t]);
@@ -245,8 +257,8 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
 
     /// Σ over sub-blocks of scale · Σ q·x.
     #[inline(always)]
-    fn dot_block_of_256<I: Isa>(&self, isa: I, b: usize, subs: &[u8]) -> Tile<I::I32, T> {
-        let codes = &self.codes[b * C::BYTES..][..C::BYTES];
+    fn dot_block_of_256<I: Isa>(&self, isa: I, block: Block<'_>) -> Tile<I::I32, T> {
+        let Block { b, codes, subs, .. } = block;
         let mut totals = [[isa.splat_i32(0); T]; 2];
         // Two sub-blocks, a pair of scales a row, lie in one or two runs of eight quads.
         let eights_in_pair = 2 * F::SUB_QUADS / 8;
@@ -271,25 +283,29 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
         totals
     }
 
+    /// Eight quads of block b of each token.
     #[inline(always)]
-    fn quads(&self, b: usize, eight: usize) -> [&'a [i32]; T] {
+    fn quads(&self, b: usize, eight: usize) -> [&'a [i32; 8]; T] {
         self.tokens.quads.map(
             #[inline(always)]
-            |quads| &quads[b * F::QUADS + eight * 8..][..8],
+            |quads| &quads[b * F::QUADS / 8 + eight],
         )
     }
 
     /// Σ over sub-blocks of scale (or min) · Σ x.
     #[inline(always)]
-    fn dot_sums<I: Isa>(&self, isa: I, b: usize, subs: &[u8], field: SubField) -> Tile<I::I32, T> {
+    fn dot_sums<I: Isa>(&self, isa: I, block: Block<'_>, field: SubField) -> Tile<I::I32, T> {
         let mut totals = [[isa.splat_i32(0); T]; 2];
         let first = if F::SUB_QUADS == 8 { Per256::SUMS_OF_32 } else { 0 };
+        let sums: [&[i32; Per256::SUMS]; T] = std::array::from_fn(
+            #[inline(always)]
+            |t| &self.tokens.sums[t].as_chunks().0[block.b],
+        );
         for pair in 0..F::SUBS / 2 {
             for v in 0..vectors::<I>() {
-                let fields = load_subs::<I, F>(isa, subs, pair, v, field);
+                let fields = load_subs::<I, F>(isa, block.subs, pair, v, field);
                 for t in 0..T {
-                    let sums = self.tokens.sums[t][b * Per256::SUMS + first + pair];
-                    totals[v][t] = isa.dot_pairs(totals[v][t], fields, sums);
+                    totals[v][t] = isa.dot_pairs(totals[v][t], fields, sums[t][first + pair]);
                 }
             }
         }
@@ -335,48 +351,121 @@ struct Sink<'a, I: Isa, const T: usize> {
     scales: Option<([I::Pairs; 2], Half)>,
 }
 
-/// sink += the products of eight quads of a panel with those of `T` tokens (8).
+impl<I: Isa, const T: usize> Sink<'_, I, T> {
+    /// Adds the sum of some of the quads of sub-block `sub` of the eight.
+    #[inline(always)]
+    fn add(&mut self, isa: I, sum: I::Sum, [v, t]: [usize; 2], sub: usize) {
+        let total = &mut self.totals[v][t];
+        *total = match self.scales {
+            None => isa.add_sum(*total, sum),
+            Some((scales, Half::First)) => isa.add_scaled_first(*total, sum, scales[v]),
+            Some((scales, Half::Both)) if sub == 0 => isa.add_scaled_first(*total, sum, scales[v]),
+            Some((scales, _)) => isa.add_scaled_second(*total, sum, scales[v]),
+        };
+    }
+}
+
+/// sink += the products of eight quads of a panel with those of `T` tokens.
 #[inline(always)]
 fn add_eight<I: Isa, F: Format, C: Codes<F>, const T: usize>(
     isa: I,
     codes: &[u8],
     eight: usize,
-    quads: [&[i32]; T],
-    sink: Sink<'_, I, T>,
+    quads: [&[i32; 8]; T],
+    mut sink: Sink<'_, I, T>,
 ) {
     let in_sum = isa.quads_in_sum(F::MAX_CODE).min(F::SUB_QUADS);
+    if C::LOOPED {
+        for sub in 0..8 / F::SUB_QUADS {
+            if in_sum <= 2 {
+                add_short_sums::<I, F, C, T>(isa, codes, [eight, sub], quads, &mut sink);
+            } else {
+                add_long_sums::<I, F, C, T>(isa, codes, [eight, sub], quads, &mut sink);
+            }
+        }
+        return;
+    }
     let mut sums = [[isa.zero_sum(); T]; 2];
     unroll_8!(q => {
         for v in 0..vectors::<I>() {
             let codes = C::get(isa, codes, eight, q, v);
             for t in 0..T {
-                let quad = isa.splat_quad(quads[t][q]);
-                sums[v][t] = if F::SIGNED {
-                    isa.dot_signed(sums[v][t], isa.signed(codes), quad)
-                } else {
-                    isa.dot(sums[v][t], codes, quad)
-                };
+                sums[v][t] = dot::<I, F>(isa, sums[v][t], codes, quads[t][q]);
             }
         }
         if (q + 1).is_multiple_of(in_sum) {
             for v in 0..vectors::<I>() {
                 for t in 0..T {
-                    let total = &mut sink.totals[v][t];
-                    *total = match sink.scales {
-                        None => isa.add_sum(*total, sums[v][t]),
-                        Some((scales, half)) => {
-                            if half == Half::First || (half == Half::Both && q < 4) {
-                                isa.add_scaled_first(*total, sums[v][t], scales[v])
-                            } else {
-                                isa.add_scaled_second(*total, sums[v][t], scales[v])
-                            }
-                        }
-                    };
+                    sink.add(isa, sums[v][t], [v, t], q / F::SUB_QUADS);
                     sums[v][t] = isa.zero_sum();
                 }
             }
         }
     });
+}
+
+/// The sub-block `sub` of eight quads, where sums hold one or two quads: totals stay in registers.
+#[inline(always)]
+fn add_short_sums<I: Isa, F: Format, C: Codes<F>, const T: usize>(
+    isa: I,
+    codes: &[u8],
+    [eight, sub]: [usize; 2],
+    quads: [&[i32; 8]; T],
+    sink: &mut Sink<'_, I, T>,
+) {
+    let in_sum = isa.quads_in_sum(F::MAX_CODE).min(2);
+    for group in 0..isa.hide(F::SUB_QUADS / in_sum) {
+        let mut sums = [[isa.zero_sum(); T]; 2];
+        for i in 0..in_sum {
+            let q = (sub * F::SUB_QUADS + group * in_sum + i) % 8;
+            for v in 0..vectors::<I>() {
+                let codes = C::get(isa, codes, eight, q, v);
+                for t in 0..T {
+                    sums[v][t] = dot::<I, F>(isa, sums[v][t], codes, quads[t][q]);
+                }
+            }
+        }
+        for v in 0..vectors::<I>() {
+            for t in 0..T {
+                sink.add(isa, sums[v][t], [v, t], sub);
+            }
+        }
+    }
+}
+
+/// The same where sums hold four quads or more, and stay in registers themselves.
+#[inline(always)]
+fn add_long_sums<I: Isa, F: Format, C: Codes<F>, const T: usize>(
+    isa: I,
+    codes: &[u8],
+    [eight, sub]: [usize; 2],
+    quads: [&[i32; 8]; T],
+    sink: &mut Sink<'_, I, T>,
+) {
+    let in_sum = isa.quads_in_sum(F::MAX_CODE).min(F::SUB_QUADS);
+    for group in 0..F::SUB_QUADS / in_sum {
+        let mut sums = [[isa.zero_sum(); T]; 2];
+        for i in 0..isa.hide(in_sum) {
+            let q = (sub * F::SUB_QUADS + group * in_sum + i) % 8;
+            for v in 0..vectors::<I>() {
+                let codes = C::get(isa, codes, eight, q, v);
+                for t in 0..T {
+                    sums[v][t] = dot::<I, F>(isa, sums[v][t], codes, quads[t][q]);
+                }
+            }
+        }
+        for v in 0..vectors::<I>() {
+            for t in 0..T {
+                sink.add(isa, sums[v][t], [v, t], sub);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dot<I: Isa, F: Format>(isa: I, sum: I::Sum, codes: I::Bytes, quad: i32) -> I::Sum {
+    let quad = isa.splat_quad(quad);
+    if F::SIGNED { isa.dot_signed(sum, isa.signed(codes), quad) } else { isa.dot(sum, codes, quad) }
 }
 
 /// What products of signed codes hold beside them, a unit of the sum of activations.

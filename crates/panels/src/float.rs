@@ -28,20 +28,20 @@ pub(crate) trait Floats: Copy {
 
 /// (K, 16) of f32.
 #[derive(Clone, Copy)]
-pub(crate) struct Wide<'a>(pub(crate) &'a [f32]);
+pub(crate) struct Wide<'a>(pub(crate) &'a [[f32; PANEL_ROWS]]);
 
 /// (K, 16) of f16, as bits.
 #[derive(Clone, Copy)]
-pub(crate) struct Half<'a>(pub(crate) &'a [u16]);
+pub(crate) struct Half<'a>(pub(crate) &'a [[u16; PANEL_ROWS]]);
 
 /// (K, 16) of bf16, as bits.
 #[derive(Clone, Copy)]
-pub(crate) struct Brain<'a>(pub(crate) &'a [u16]);
+pub(crate) struct Brain<'a>(pub(crate) &'a [[u16; PANEL_ROWS]]);
 
 /// (K, 16) of E4M3, with a scale for each 128 k.
 #[derive(Clone, Copy)]
 pub(crate) struct Eighth<'a> {
-    pub(crate) codes: &'a [u8],
+    pub(crate) codes: &'a [[u8; PANEL_ROWS]],
     /// From the scale of the block that holds the first k.
     pub(crate) scales: &'a [f32],
     /// Where in its block the first k lies.
@@ -51,65 +51,65 @@ pub(crate) struct Eighth<'a> {
 impl Floats for Wide<'_> {
     #[inline(always)]
     fn len(self) -> usize {
-        self.0.len() / PANEL_ROWS
+        self.0.len()
     }
 
     #[inline(always)]
     fn slice(self, from: usize, to: usize) -> Self {
-        Self(&self.0[from * PANEL_ROWS..to * PANEL_ROWS])
+        Self(&self.0[from..to])
     }
 
     #[inline(always)]
     fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
-        isa.load(&self.0[k * PANEL_ROWS + vector * I::LANES..])
+        isa.load(&self.0[k][vector * I::LANES..])
     }
 }
 
 impl Floats for Half<'_> {
     #[inline(always)]
     fn len(self) -> usize {
-        self.0.len() / PANEL_ROWS
+        self.0.len()
     }
 
     #[inline(always)]
     fn slice(self, from: usize, to: usize) -> Self {
-        Self(&self.0[from * PANEL_ROWS..to * PANEL_ROWS])
+        Self(&self.0[from..to])
     }
 
     #[inline(always)]
     fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
-        isa.load_f16(self.0[k * PANEL_ROWS + vector * I::LANES..].reinterpret_cast())
+        isa.load_f16(self.0[k][vector * I::LANES..].reinterpret_cast())
     }
 }
 
 impl Floats for Brain<'_> {
     #[inline(always)]
     fn len(self) -> usize {
-        self.0.len() / PANEL_ROWS
+        self.0.len()
     }
 
     #[inline(always)]
     fn slice(self, from: usize, to: usize) -> Self {
-        Self(&self.0[from * PANEL_ROWS..to * PANEL_ROWS])
+        Self(&self.0[from..to])
     }
 
     #[inline(always)]
     fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
-        isa.load_bf16(self.0[k * PANEL_ROWS + vector * I::LANES..].reinterpret_cast())
+        isa.load_bf16(self.0[k][vector * I::LANES..].reinterpret_cast())
     }
 }
 
 impl Floats for Eighth<'_> {
     #[inline(always)]
     fn len(self) -> usize {
-        self.codes.len() / PANEL_ROWS
+        self.codes.len()
     }
 
     #[inline(always)]
     fn slice(self, from: usize, to: usize) -> Self {
         let at = self.phase + from;
         Self {
-            codes: &self.codes[from * PANEL_ROWS..to * PANEL_ROWS],
+            codes: &self.codes[from..to],
             scales: &self.scales[at / F8_BLOCK..],
             phase: at % F8_BLOCK,
         }
@@ -118,7 +118,7 @@ impl Floats for Eighth<'_> {
     #[inline(always)]
     fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
         let scale = isa.splat(self.scales[(self.phase + k) / F8_BLOCK]);
-        isa.mul(isa.load_e4m3(&self.codes[k * PANEL_ROWS + vector * I::LANES..]), scale)
+        isa.mul(isa.load_e4m3(&self.codes[k][vector * I::LANES..]), scale)
     }
 }
 
@@ -126,14 +126,14 @@ impl Floats for Eighth<'_> {
 pub(crate) const RUN_LEN: usize = 64;
 
 /// Room for a run in f32: (RUN_LEN, 16).
-pub(crate) type Scratch = [f32; RUN_LEN * PANEL_ROWS];
+pub(crate) type Scratch = [[f32; PANEL_ROWS]; RUN_LEN];
 
 /// out (len, 16) = the run in f32.
 #[inline(always)]
 pub(crate) fn widen<I: Isa, W: Floats>(isa: I, weights: W, out: &mut Scratch) {
-    for k in 0..weights.len() {
+    for (k, out) in out[..weights.len()].iter_mut().enumerate() {
         for v in 0..vectors::<I>() {
-            isa.store(weights.get(isa, k, v), &mut out[k * PANEL_ROWS + v * I::LANES..]);
+            isa.store(weights.get(isa, k, v), &mut out[v * I::LANES..]);
         }
     }
 }

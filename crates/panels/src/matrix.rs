@@ -41,38 +41,95 @@ pub(crate) enum Data {
 pub(crate) const F8_BLOCK: usize = 128;
 
 impl Panels {
+    /// Room for a (rows, cols) matrix of blocks of `ty`, which holds zeros until
+    /// [`Panels::repack`]. The system brings its memory when it is written.
+    ///
+    /// Panics if `cols` isn't whole blocks.
+    pub fn zeros(ty: QuantType, rows: usize, cols: usize) -> Self {
+        assert!(ty.row_bytes(cols).is_some(), "a row of {cols} is whole blocks of {}", ty.name());
+        let len = rows.div_ceil(PANEL_ROWS) * PANEL_ROWS * cols;
+        let data = match ty {
+            QuantType::F32 => Data::F32(Aligned::zeros(len)),
+            QuantType::F16 => Data::F16(Aligned::zeros(len)),
+            QuantType::Bf16 => Data::Bf16(Aligned::zeros(len)),
+            QuantType::F8E4M3 => {
+                let scales = vec![1.0; rows.div_ceil(F8_BLOCK) * cols.div_ceil(F8_BLOCK)];
+                Data::F8 { codes: Aligned::zeros(len), scales }
+            }
+            _ => with_format!(ty, F => {
+                let blocks = len / PANEL_ROWS / F::BLOCK;
+                Data::Coded {
+                    planes: Aligned::zeros(blocks * F::PLANE_BYTES),
+                    scales: Aligned::zeros(blocks * F::SCALES),
+                    subs: Aligned::zeros(blocks * F::SUB_BYTES),
+                }
+            }),
+        };
+        Self { rows, cols, ty, data }
+    }
+
     /// Packs `bytes`, the rows of a (rows, cols) matrix as blocks of `ty`, one after another.
     ///
     /// Panics if `cols` isn't whole blocks or `bytes` isn't rows · row_bytes long: whoever reads
     /// a file checks its shapes first. FP8 gets scales of one.
     pub fn pack(pool: &Pool, ty: QuantType, rows: usize, cols: usize, bytes: &[u8]) -> Self {
-        let row_bytes = ty.row_bytes(cols).expect("a row is whole blocks");
-        assert_eq!(bytes.len(), rows * row_bytes, "bytes of {rows} × {cols} in {}", ty.name());
-        let source = Source { rows, cols, row_bytes, bytes };
-        let data = match ty {
-            QuantType::F32 => Data::F32(source.transposed(pool, f32::from_le_bytes)),
-            QuantType::F16 => Data::F16(source.transposed(pool, u16::from_le_bytes)),
-            QuantType::Bf16 => Data::Bf16(source.transposed(pool, u16::from_le_bytes)),
-            QuantType::F8E4M3 => {
-                let scales = vec![1.0; rows.div_ceil(F8_BLOCK) * cols.div_ceil(F8_BLOCK)];
-                Data::F8 { codes: source.transposed(pool, u8::from_le_bytes), scales }
-            }
-            _ => with_format!(ty, F => source.coded::<F>(pool)),
-        };
-        Self { rows, cols, ty, data }
+        let mut packed = Self::zeros(ty, rows, cols);
+        packed.repack(pool, bytes);
+        packed
     }
 
     /// Packs FP8 E4M3 weights (rows, cols); `scales` (⌈rows/128⌉, ⌈cols/128⌉) multiply the blocks.
     ///
     /// Panics if a length is not what the shape says.
     pub fn pack_fp8(pool: &Pool, rows: usize, cols: usize, bytes: &[u8], scales: &[f32]) -> Self {
-        let n_scales = rows.div_ceil(F8_BLOCK) * cols.div_ceil(F8_BLOCK);
-        assert_eq!(scales.len(), n_scales, "block scales of {rows} × {cols}");
-        let mut packed = Self::pack(pool, QuantType::F8E4M3, rows, cols, bytes);
-        if let Data::F8 { scales: ones, .. } = &mut packed.data {
-            ones.copy_from_slice(scales);
-        }
+        let mut packed = Self::zeros(QuantType::F8E4M3, rows, cols);
+        packed.scales_mut().expect("FP8 has scales").copy_from_slice(scales);
+        packed.repack(pool, bytes);
         packed
+    }
+
+    /// Packs other weights of the same shape and type in the place of these. Scales of FP8 stay:
+    /// [`Panels::scales_mut`] sets them.
+    ///
+    /// Panics if `bytes` isn't rows · row_bytes long.
+    pub fn repack(&mut self, pool: &Pool, bytes: &[u8]) {
+        let Self { rows, cols, ty, .. } = *self;
+        let row_bytes = ty.row_bytes(cols).expect("checked by `zeros`");
+        assert_eq!(bytes.len(), rows * row_bytes, "bytes of {rows} × {cols} in {}", ty.name());
+        let source = Source { rows, cols, row_bytes, bytes };
+        match &mut self.data {
+            Data::F32(w) => source.transpose(pool, w, f32::from_le_bytes),
+            Data::F16(w) | Data::Bf16(w) => source.transpose(pool, w, u16::from_le_bytes),
+            Data::F8 { codes, .. } => source.transpose(pool, codes, u8::from_le_bytes),
+            Data::Coded { planes, scales, subs } => {
+                with_format!(ty, F => source.code::<F>(pool, (planes, scales, subs)));
+            }
+        }
+    }
+
+    /// The scales of an FP8 matrix, (⌈rows/128⌉, ⌈cols/128⌉); none of another's.
+    pub fn scales_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.data {
+            Data::F8 { scales, .. } => Some(scales),
+            _ => None,
+        }
+    }
+
+    /// Bytes that a (rows, cols) matrix of `ty` takes once packed; none if a row isn't whole
+    /// blocks.
+    pub fn bytes_of(ty: QuantType, rows: usize, cols: usize) -> Option<usize> {
+        let row_bytes = ty.row_bytes(cols)?;
+        let padded = rows.next_multiple_of(PANEL_ROWS);
+        Some(match ty {
+            QuantType::F32 | QuantType::F16 | QuantType::Bf16 => padded * row_bytes,
+            QuantType::F8E4M3 => {
+                padded * row_bytes + 4 * rows.div_ceil(F8_BLOCK) * cols.div_ceil(F8_BLOCK)
+            }
+            _ => with_format!(ty, F => {
+                let block = F::PLANE_BYTES + 2 * F::SCALES + F::SUB_BYTES;
+                padded / PANEL_ROWS * (cols / F::BLOCK) * block
+            }),
+        })
     }
 
     /// N, the outputs.
@@ -130,10 +187,6 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn n_panels(&self) -> usize {
-        self.rows.div_ceil(PANEL_ROWS)
-    }
-
     /// The rows of one panel, fewer than sixteen in the last one.
     fn rows_of(&self, panel: usize) -> impl Iterator<Item = (usize, &[u8])> {
         let from = panel * PANEL_ROWS;
@@ -141,17 +194,16 @@ impl Source<'_> {
         (0..rows).map(move |r| (r, &self.bytes[(from + r) * self.row_bytes..][..self.row_bytes]))
     }
 
-    /// Panels of (K, 16); rows past the last are zeros.
-    fn transposed<T, const BYTES: usize>(
+    /// Writes panels of (K, 16); rows past the last stay what they are.
+    fn transpose<T, const BYTES: usize>(
         &self,
         pool: &Pool,
+        panels: &mut [T],
         read: impl Fn([u8; BYTES]) -> T + Sync,
-    ) -> Aligned<T>
-    where
-        T: Copy + Default + Send,
+    ) where
+        T: Send,
     {
-        let mut panels = Aligned::zeros(self.n_panels() * self.cols * PANEL_ROWS);
-        pool.for_chunks(&mut panels, (self.cols * PANEL_ROWS).max(1), |panel, out| {
+        pool.for_chunks(panels, (self.cols * PANEL_ROWS).max(1), |panel, out| {
             for (r, row) in self.rows_of(panel) {
                 for (&bytes, out) in row.as_chunks().0.iter().zip(out.chunks_exact_mut(PANEL_ROWS))
                 {
@@ -159,29 +211,27 @@ impl Source<'_> {
                 }
             }
         });
-        panels
     }
 
-    /// Blocks of panels as `Format` says; rows past the last have scales and codes of zero.
-    fn coded<F: Format>(&self, pool: &Pool) -> Data {
+    /// Writes blocks of panels as `Format` says; rows past the last keep scales and codes of zero.
+    fn code<F: Format>(
+        &self,
+        pool: &Pool,
+        (planes, scales, subs): (&mut [u8], &mut [u16], &mut [u8]),
+    ) {
         let blocks = self.cols / F::BLOCK;
-        let n = self.n_panels();
-        let mut planes = Aligned::zeros(n * blocks * F::PLANE_BYTES);
-        let mut scales = Aligned::zeros(n * blocks * F::SCALES);
-        let mut subs = Aligned::zeros(n * blocks * F::SUB_BYTES);
-        let plane_chunks = Chunks::new(&mut planes, (blocks * F::PLANE_BYTES).max(1));
-        let scale_chunks = Chunks::new(&mut scales, (blocks * F::SCALES).max(1));
+        let plane_chunks = Chunks::new(planes, (blocks * F::PLANE_BYTES).max(1));
+        let scale_chunks = Chunks::new(scales, (blocks * F::SCALES).max(1));
         if F::SUB_BYTES == 0 {
             pool.for_parts((plane_chunks, scale_chunks), |panel, (planes, scales)| {
                 self.pack_panel::<F>(panel, planes, scales, &mut []);
             });
         } else {
-            let sub_chunks = Chunks::new(&mut subs, (blocks * F::SUB_BYTES).max(1));
+            let sub_chunks = Chunks::new(subs, (blocks * F::SUB_BYTES).max(1));
             pool.for_parts((plane_chunks, scale_chunks, sub_chunks), |panel, (p, s, subs)| {
                 self.pack_panel::<F>(panel, p, s, subs);
             });
         }
-        Data::Coded { planes, scales, subs }
     }
 
     fn pack_panel<F: Format>(
@@ -193,6 +243,8 @@ impl Source<'_> {
     ) {
         let mut fields = Unpacked::default();
         let block_bytes = F::TYPE.block_bytes();
+        // Codes are added bit by bit to what is there, maybe those of other weights.
+        planes.fill(0);
         for (r, row) in self.rows_of(panel) {
             for (b, block) in row.chunks_exact(block_bytes).enumerate() {
                 quant::unpack(F::TYPE, block, &mut fields);

@@ -41,22 +41,22 @@ impl Kernel for StripProduct<'_, '_> {
     fn run<I: Isa>(mut self, isa: I) {
         let w = self.w;
         let k = w.cols();
-        let panel = |p: usize| p * k * PANEL_ROWS..(p + 1) * k * PANEL_ROWS;
+        let panel = |p: usize| p * k..(p + 1) * k;
         match &w.data {
             Data::F32(data) => self.floats(
                 isa,
                 #[inline(always)]
-                |p| float::Wide(&data[panel(p)]),
+                |p| float::Wide(&data.as_chunks().0[panel(p)]),
             ),
             Data::F16(data) => self.floats(
                 isa,
                 #[inline(always)]
-                |p| float::Half(&data[panel(p)]),
+                |p| float::Half(&data.as_chunks().0[panel(p)]),
             ),
             Data::Bf16(data) => self.floats(
                 isa,
                 #[inline(always)]
-                |p| float::Brain(&data[panel(p)]),
+                |p| float::Brain(&data.as_chunks().0[panel(p)]),
             ),
             Data::F8 { codes, scales } => {
                 let width = k.div_ceil(F8_BLOCK);
@@ -64,7 +64,7 @@ impl Kernel for StripProduct<'_, '_> {
                     isa,
                     #[inline(always)]
                     |p| float::Eighth {
-                        codes: &codes[panel(p)],
+                        codes: &codes.as_chunks().0[panel(p)],
                         scales: &scales[p * PANEL_ROWS / F8_BLOCK * width..][..width],
                         phase: 0,
                     },
@@ -112,7 +112,7 @@ impl StripProduct<'_, '_> {
     #[inline(always)]
     fn floats<'w, I: Isa, W: Floats + 'w>(&mut self, isa: I, weights: impl Fn(usize) -> W) {
         let x = FloatTokens { x: self.x.values(), rows: self.rows, cols: self.w.cols() };
-        let mut scratch: float::Scratch = [0.0; _];
+        let mut scratch: float::Scratch = [[0.0; _]; _];
         let mut sums: Sums = [[0.0; PANEL_ROWS]; SPAN];
         let mut panels = self.panels();
         if const { I::VECTORS } && self.len == 1 {
@@ -144,7 +144,7 @@ impl StripProduct<'_, '_> {
                             #[inline(always)]
                             |isa| float::widen(isa, run, &mut scratch),
                         );
-                        let run = float::Wide(&scratch[..run.len() * PANEL_ROWS]);
+                        let run = float::Wide(&scratch[..run.len()]);
                         x.add_run(isa, run, k, from, &mut sums[..len]);
                     } else {
                         x.add_run(isa, run, k, from, &mut sums[..len]);
@@ -290,7 +290,7 @@ impl Tokens<'_> {
         let mut run = TokenRun { quads: [&[][..]; T], scales: [&[][..]; T], sums: [&[][..]; T] };
         for t in 0..T {
             let at = self.rows.get(from + t) * blocks + block;
-            run.quads[t] = &self.x.quads[at * F::QUADS..][..n * F::QUADS];
+            run.quads[t] = self.x.quads[at * F::QUADS..][..n * F::QUADS].as_chunks().0;
             run.scales[t] = &self.x.scales[at * n_scales..][..n * n_scales];
             run.sums[t] = &self.x.sums[at * n_sums..][..n * n_sums];
         }

@@ -32,7 +32,7 @@ struct File {
 impl File {
     fn noise(ty: QuantType, rows: usize, cols: usize) -> Self {
         let weights: Vec<f32> = noise(rows as u64 + 31).take(rows * cols).collect();
-        let mut bytes = vec![0; ty.row_bytes(cols).unwrap() * rows];
+        let mut bytes = vec![0; ty.row_bytes(cols).expect("whole blocks") * rows];
         quant::encode(ty, &weights, &mut bytes);
         let n_scales = rows.div_ceil(128) * cols.div_ceil(128);
         let scales = noise(77).take(n_scales).collect();
@@ -48,7 +48,7 @@ impl File {
 
     /// Each weight of a row in f64, and the size of what it's the sum of.
     fn row(&self, n: usize) -> Vec<(f64, f64)> {
-        let row_bytes = self.ty.row_bytes(self.cols).unwrap();
+        let row_bytes = self.ty.row_bytes(self.cols).expect("whole blocks");
         let bytes = &self.bytes[n * row_bytes..][..row_bytes];
         let Some(layout) = self.ty.code_layout() else {
             let mut row = vec![0.0; self.cols];
@@ -252,7 +252,7 @@ fn avx2_and_avx512_agree_bit_for_bit() {
 
 /// Blocks with every code and every sub-block field at one end of its range.
 fn extreme_file(ty: QuantType, top: bool) -> File {
-    let layout = ty.code_layout().unwrap();
+    let layout = ty.code_layout().expect("a coded type");
     let mut fields = Unpacked { scale: 1.0, ..Unpacked::default() };
     let code = match (layout.value, top) {
         (quant::CodeValue::Signed, false) => 0x80,

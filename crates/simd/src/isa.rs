@@ -37,6 +37,10 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// many doesn't become a single function that takes minutes to compile.
     fn outline<R>(self, f: impl FnOnce(Self) -> R) -> R;
 
+    /// n, which the compiler then knows nothing about: a loop to it stays a loop. Unrolled into one
+    /// block, its loads would be hoisted beyond what registers hold.
+    fn hide(self, n: usize) -> usize;
+
     // Floats.
 
     fn splat(self, x: f32) -> Self::F32;

@@ -1,6 +1,7 @@
 //! AVX2, FMA and F16C: eight lanes.
 #![expect(unsafe_code, reason = "intrinsics live here")]
 
+use std::arch::asm;
 #[cfg_attr(
     not(test),
     expect(clippy::wildcard_imports, reason = "a list of every intrinsic would say nothing")
@@ -136,6 +137,13 @@ impl Isa for Avx2 {
         }
         // SAFETY: the token proves every feature that `outlined` asks for.
         unsafe { outlined(self, f) }
+    }
+
+    #[inline(always)]
+    fn hide(self, mut n: usize) -> usize {
+        // SAFETY: no instruction at all; the register keeps its value.
+        unsafe { asm!("/* {0} */", inout(reg) n, options(pure, nomem, nostack, preserves_flags)) };
+        n
     }
 
     #[inline(always)]

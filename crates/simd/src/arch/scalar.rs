@@ -62,6 +62,11 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn hide(self, n: usize) -> usize {
+        std::hint::black_box(n)
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> F32 {
         [x; LANES]
     }
