@@ -1,7 +1,7 @@
 //! What a model costs: parameters, operations, bytes.
 //!
-//! Exact counts from the spec alone; bytes of weights depend on their types, so the caller says how
-//! many bits a parameter takes.
+//! Exact counts from the spec alone; bytes of weights depend on a file's types: see
+//! [`Traffic`](crate::Traffic).
 
 use crate::{AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec};
 
@@ -85,17 +85,11 @@ impl Cost<'_> {
                 let (total, _) = layer_parameters(layer, dim);
                 let experts = (moe.n_experts as u64 * expert_parameters(moe, dim)) as f64;
                 total as f64 - experts
-                    + experts_touched(moe, batch) * expert_parameters(moe, dim) as f64
+                    + moe.experts_touched(batch) * expert_parameters(moe, dim) as f64
             }
         });
         layers.sum::<f64>() + (self.spec.vocab as u64 * dim + dim) as f64
     }
-}
-
-/// The expected number of distinct experts that `batch` tokens choose.
-pub(crate) fn experts_touched(moe: &MoeSpec, batch: u64) -> f64 {
-    let all = moe.n_experts as f64;
-    all * (1.0 - (1.0 - moe.n_chosen as f64 / all).powf(batch as f64))
 }
 
 fn expert_parameters(moe: &MoeSpec, dim: u64) -> u64 {

@@ -14,6 +14,7 @@ pub mod family;
 mod ffn;
 mod model;
 mod slot;
+mod traffic;
 
 pub use attention::{AttentionSpec, GqaSpec, MlaSpec, Pairing, RopeScaling, RopeSpec};
 pub use config::{Config, Dialect, Value};
@@ -22,4 +23,5 @@ pub use error::Error;
 pub use family::{FAMILIES, Family};
 pub use ffn::{FfnSpec, GroupScore, Groups, MoeSpec, RouterSpec, Scoring};
 pub use model::{LayerSpec, ModelSpec, NextTokenSpec};
-pub use slot::{Slot, SlotName};
+pub use slot::{Place, Reading, Slot, SlotName};
+pub use traffic::{ExpertBytes, Traffic};

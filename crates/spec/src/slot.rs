@@ -1,5 +1,7 @@
 //! The places that a weight can go.
 
+use crate::{Dialect, ModelSpec};
+
 /// A place for a weight in the model. Shapes are in the doc comments; legend in ARCHITECTURE.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
@@ -62,6 +64,31 @@ pub enum Slot {
     NextOutputNorm,
 }
 
+/// When a step reads a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// In every step, once for all its tokens.
+    Always,
+    /// Where a token chose that expert.
+    Chosen,
+    /// One row a token.
+    Row,
+    /// Not in the forward pass.
+    Never,
+}
+
+/// Where in a model a tensor of a file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub slot: Slot,
+    /// 0 for what is in no layer.
+    pub layer: usize,
+    /// None for what is no expert's, or all experts'.
+    pub expert: Option<usize>,
+    /// It is not the weight, but the scales of its blocks (DeepSeek's FP8 files).
+    pub is_scale: bool,
+}
+
 /// What the two kinds of file call a slot. `{i}` stands for the layer, `{e}` for the expert; a name
 /// without `{e}` holds all experts in one tensor. An empty name: the file kind has no such tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,4 +96,61 @@ pub struct SlotName {
     pub slot: Slot,
     pub hugging_face: &'static str,
     pub gguf: &'static str,
+}
+
+impl SlotName {
+    /// The name in files of a dialect.
+    pub fn pattern(&self, dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::HuggingFace => self.hugging_face,
+            Dialect::Gguf => self.gguf,
+        }
+    }
+
+    /// The place of a tensor of that name; none if it is not this slot's.
+    fn place(&self, dialect: Dialect, name: &str) -> Option<Place> {
+        let pattern = self.pattern(dialect);
+        let mut place = Place { slot: self.slot, layer: 0, expert: None, is_scale: false };
+        let (mut pattern, mut name) = (pattern, name);
+        while let Some((before, after)) = pattern.split_once('{') {
+            let (kind, after) = after.split_once('}')?;
+            name = name.strip_prefix(before)?;
+            let digits = name.len() - name.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+            let number = name[..digits].parse().ok()?;
+            match kind {
+                "i" => place.layer = number,
+                _ => place.expert = Some(number),
+            }
+            (pattern, name) = (after, &name[digits..]);
+        }
+        let rest = name.strip_prefix(pattern)?;
+        place.is_scale = rest == "_scale_inv";
+        (!pattern.is_empty() && (rest.is_empty() || place.is_scale)).then_some(place)
+    }
+}
+
+impl ModelSpec {
+    /// Where the tensor that files of `dialect` call `name` goes; none if the model has no such
+    /// place.
+    pub fn place(&self, dialect: Dialect, name: &str) -> Option<Place> {
+        self.names.iter().find_map(|slot| slot.place(dialect, name))
+    }
+
+    /// When a step of the model reads what is in a place.
+    pub fn reading(&self, place: Place) -> Reading {
+        if place.layer >= self.layers.len() {
+            return Reading::Never;
+        }
+        match place.slot {
+            Slot::Embedding if !self.tied_head => Reading::Row,
+            Slot::Head if self.tied_head => Reading::Never,
+            Slot::ExpertGate | Slot::ExpertUp | Slot::ExpertDown => Reading::Chosen,
+            Slot::RopeTable
+            | Slot::NextEmbeddingNorm
+            | Slot::NextHiddenNorm
+            | Slot::NextProjection
+            | Slot::NextOutputNorm => Reading::Never,
+            _ => Reading::Always,
+        }
+    }
 }

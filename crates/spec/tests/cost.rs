@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruminate_spec::{AttentionSpec, Config, Dialect, ModelSpec, Value};
+use ruminate_spec::{AttentionSpec, Config, Dialect, ModelSpec, Reading, Slot, Value};
 
 /// A Hugging Face config from `key value` lines.
 fn config(architecture: &str, lines: &str) -> Config {
@@ -193,4 +193,24 @@ fn a_broken_config_is_named() {
     let error = ModelSpec::from_config(&config("MambaForCausalLM", DEEPSEEK_V3));
     let error = error.expect_err("an unknown family").to_string();
     assert!(error.starts_with("model family MambaForCausalLM is not supported"), "{error}");
+}
+
+#[test]
+fn every_name_leads_to_its_place() {
+    let lite = config("DeepseekV2ForCausalLM", DEEPSEEK_V2_LITE);
+    let spec = ModelSpec::from_config(&lite).expect("valid");
+    let place = |name: &str| spec.place(Dialect::HuggingFace, name);
+    let expert = place("model.layers.13.mlp.experts.63.up_proj.weight").expect("an expert");
+    assert_eq!((expert.slot, expert.layer, expert.expert), (Slot::ExpertUp, 13, Some(63)));
+    assert_eq!(spec.reading(expert), Reading::Chosen);
+    let scale = place("model.layers.0.mlp.up_proj.weight_scale_inv").expect("a scale");
+    assert!(scale.is_scale && spec.reading(scale) == Reading::Always);
+    assert_eq!(spec.reading(place("model.embed_tokens.weight").expect("it")), Reading::Row);
+    let extra = place("model.layers.27.self_attn.o_proj.weight").expect("a layer too many");
+    assert_eq!(spec.reading(extra), Reading::Never);
+    for unknown in ["", "model.layers.x.mlp.up_proj.weight", "lm_head.weight.2", "rope_freqs"] {
+        assert_eq!(place(unknown), None, "{unknown}");
+    }
+    let stacked = spec.place(Dialect::Gguf, "blk.3.ffn_down_exps.weight").expect("experts");
+    assert_eq!((stacked.slot, stacked.layer, stacked.expert), (Slot::ExpertDown, 3, None));
 }
