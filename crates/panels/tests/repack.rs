@@ -10,8 +10,9 @@ const COLS: usize = 256;
 
 /// The rows of a file, (ROWS, COLS) of `ty`.
 fn file(ty: QuantType, seed: usize) -> Vec<u8> {
-    let weights: Vec<f32> =
-        (0..ROWS * COLS).map(|i| ((i * 7919 + seed * 104_729) % 997) as f32 / 499.0 - 1.0).collect();
+    let weights: Vec<f32> = (0..ROWS * COLS)
+        .map(|i| ((i * 7919 + seed * 104_729) % 997) as f32 / 499.0 - 1.0)
+        .collect();
     let mut bytes = vec![0; ROWS * ty.row_bytes(COLS).expect("whole blocks")];
     quant::encode(ty, &weights, &mut bytes);
     bytes
