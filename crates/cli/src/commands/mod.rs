@@ -1,24 +1,39 @@
 //! The commands, one file each.
 
+mod chat;
+mod completions;
 mod inspect;
+mod pull;
 mod run;
+
+use std::process::ExitCode;
 
 use clap::Subcommand;
 
 /// What `ruminate` can do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Talk with a model.
+    Chat(chat::Args),
     /// Answer one prompt and exit.
     Run(run::Args),
     /// Say what a model is, what it costs and whether it fits.
     Inspect(inspect::Args),
+    /// Download a model from the hub.
+    Pull(pull::Args),
+    /// Print a script that completes commands in a shell.
+    Completions(completions::Args),
 }
 
 impl Command {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    /// Runs the command; its exit code where that is not simply success.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Command::Run(args) => run::run(args),
-            Command::Inspect(args) => inspect::run(args),
+            Command::Chat(args) => chat::run(&args),
+            Command::Run(args) => run::run(&args),
+            Command::Inspect(args) => inspect::run(args).map(|()| ExitCode::SUCCESS),
+            Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         }
     }
 }

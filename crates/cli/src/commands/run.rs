@@ -1,61 +1,138 @@
 //! `ruminate run`: one prompt, one answer.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::sync::mpsc;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
-use engine::{Core, Engine, Event, Loaded, Options, Request, Think};
-use text::{Conversation, Message, Piece, Role};
+use engine::Finish;
+use serde_json::json;
+use text::{Conversation, Message, Role};
+
+use crate::args::{AnswerArgs, Usage};
+use crate::session::{Answer, Session};
+use crate::terminal::interrupt::{self, Interrupts};
+use crate::terminal::printer::Printer;
+use crate::terminal::{lines, notice, remark};
+
+const EXAMPLES: &str = "\
+Examples:
+  ruminate run Qwen/Qwen3-8B-GGUF:Q4_K_M \"How many primes are below 100?\"
+  ruminate run ./model.gguf --think off --temperature 0 \"Translate: good morning\"
+  ruminate run ./model.gguf --think 2000 --json \"...\" | jq -r .answer
+  git diff | ruminate run ./model.gguf \"Write a commit message for this:\"
+  ruminate run ./model.gguf --raw \"Once upon a time\" --max-tokens 64
+
+On a terminal thinking is dim, and a line of figures follows the answer.
+Off it stdout is the answer alone.";
+
+/// The first Ctrl-C ends the answer, the second the program.
+const PRESSES_MAX: usize = 2;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A file or folder of a model.
-    model: PathBuf,
-    /// What to ask.
-    prompt: String,
-    #[arg(long, default_value_t = 512)]
-    max_tokens: usize,
+    #[command(flatten)]
+    answer: AnswerArgs,
+    /// What to ask; what a pipe brings is put below it.
+    #[arg(value_name = "PROMPT")]
+    prompt: Option<String>,
+    /// Let the text go on as it is, without the model's chat template.
+    #[arg(long, conflicts_with_all = ["system", "think"])]
+    raw: bool,
+    /// Print one JSON object: answer, thinking, finish, usage, timings.
+    #[arg(long)]
+    json: bool,
 }
 
-/// Prints the answer as it comes.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let loaded = Loaded::open(&args.model, &Options::default(), &|_, _| ())?;
-    let conversation =
-        Conversation { messages: vec![Message::new(Role::User, args.prompt)], tools: Vec::new() };
-    let (prompt, think) = loaded.vocabulary.prompt(&conversation, Think::Default, 0)?;
-    let params = loaded.vocabulary.params(Think::Default).fill(1)?;
-    let engine = Engine::start(Core::new(loaded)?);
-    let (sender, events) = mpsc::channel();
-    let request = Request {
-        prompt,
-        max_tokens: args.max_tokens,
-        params,
-        think,
-        stops: Vec::new(),
-        ignore_stops: false,
-        logprobs: None,
-        priority: schedule::Priority::Normal,
-        client: schedule::ClientId(0),
-        salt: 0,
-        expires: None,
+/// Prints the answer to one prompt.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    args.answer.sampling.params()?;
+    let prompt = prompt(args)?;
+    let session = Session::open(&args.answer, Interrupts::install(PRESSES_MAX)?)?;
+    let prompt = if args.raw {
+        session.document(&prompt)?
+    } else {
+        let think = args.answer.think.unwrap_or_default();
+        session.warn_of_silence(args.answer.system.is_some(), think);
+        session.chat(&conversation(args, prompt), think)?
     };
-    engine.submit(request, Box::new(move |event| sender.send(event).is_ok()));
-    let mut out = std::io::stdout();
-    for event in events {
-        let (pieces, usage) = match event {
-            Event::Started { .. } => continue,
-            Event::Token(token) => (token.pieces, None),
-            Event::Finished { pieces, usage, .. } => (pieces, Some(usage)),
-        };
-        for piece in pieces {
-            let (Piece::Thinking(text) | Piece::Answer(text)) = piece;
-            write!(out, "{text}")?;
-            out.flush()?;
-        }
-        if let Some(usage) = usage {
-            writeln!(out, "\n{usage:?}")?;
-        }
+    let answer = if args.json {
+        let answer = session.answer(prompt, &mut |_| Ok(()))?;
+        writeln!(io::stdout(), "{}", describe(&session, &answer))?;
+        answer
+    } else {
+        let mut printer = Printer::to_stdout();
+        let answer = session.answer(prompt, &mut |piece| printer.piece(piece));
+        printer.finish()?;
+        answer?
+    };
+    if let Some(why) = session.cut_short(&answer) {
+        notice(&why);
     }
-    Ok(())
+    remark(&answer.figures.line());
+    let stopped = matches!(answer.finish, Finish::Cancelled);
+    Ok(if stopped { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
+}
+
+/// The prompt from the command line, from a pipe, or one below the other.
+fn prompt(args: &Args) -> anyhow::Result<String> {
+    let mut piped = lines::read_pipe()?.unwrap_or_default();
+    if !args.raw {
+        piped.truncate(piped.trim_end().len());
+    }
+    let prompt = args.prompt.clone().unwrap_or_default();
+    match (prompt.is_empty(), piped.is_empty()) {
+        (true, true) => {
+            let what = "there is no prompt: give one, or pipe one in; `ruminate chat` talks";
+            Err(Usage(what.into()).into())
+        }
+        (true, false) => Ok(piped),
+        (false, true) => Ok(prompt),
+        (false, false) => Ok(format!("{prompt}\n\n{piped}")),
+    }
+}
+
+fn conversation(args: &Args, prompt: String) -> Conversation {
+    let system = args.answer.system.as_ref().map(|text| Message::new(Role::System, text));
+    let messages = system.into_iter().chain([Message::new(Role::User, prompt)]).collect();
+    Conversation { messages, tools: Vec::new() }
+}
+
+/// The object that `--json` prints.
+fn describe(session: &Session, answer: &Answer) -> serde_json::Value {
+    let ms = |us: u64| us as f64 / 1000.0;
+    let usage = &answer.figures.usage;
+    json!({
+        "model": session.path,
+        "answer": answer.text,
+        "thinking": session.vocabulary.thinking.is_some().then_some(&answer.thinking),
+        "finish": finish_name(&answer.finish),
+        "seed": answer.seed,
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "thinking_tokens": usage.thinking_tokens,
+            "answer_tokens": answer.figures.answer_tokens,
+            "completion_tokens": usage.completion_tokens,
+        },
+        "timings": {
+            "load_ms": ms(session.load_us),
+            "prompt_ms": ms(usage.prompt_us),
+            "decode_ms": ms(usage.decode_us),
+            "prompt_tok_per_s": answer.figures.prompt_tok_per_s(),
+            "decode_tok_per_s": answer.figures.decode_tok_per_s(),
+        },
+    })
+}
+
+fn finish_name(finish: &Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::StopString(_) => "stop_string",
+        Finish::Length => "length",
+        Finish::Cancelled => "cancelled",
+        Finish::Expired => "expired",
+        Finish::Refused(_) => "refused",
+        Finish::Failed(_) => "failed",
+    }
 }
