@@ -5,6 +5,7 @@ use text::{Controls, Piece, Place, Split, StopStrings, Stream, ThinkState, Think
 
 use crate::request::{Event, Finish, Request, Sink, Token, Usage};
 use crate::sampler::{self, Mask, Scratch, Turn, raw_logprobs};
+use crate::speculate::Drafter;
 
 /// A request that was taken.
 pub(crate) struct Answer {
@@ -19,6 +20,7 @@ pub(crate) struct Answer {
     started: Option<Micros>,
     first_token: Option<Micros>,
     last_token: Micros,
+    pub(crate) drafter: Drafter,
     /// Kept to reuse its memory.
     banned: Vec<u32>,
 }
@@ -27,6 +29,15 @@ pub(crate) struct Answer {
 pub(crate) enum Next {
     GoesOn,
     Ends(Finish),
+}
+
+/// What the answers of a step share.
+pub(crate) struct Chooser<'a> {
+    pub tokenizer: &'a Tokenizer,
+    pub scratch: &'a mut Scratch,
+    pub now: Micros,
+    /// Tokens that follow the known ones are appended here.
+    pub appended: &'a mut Vec<u32>,
 }
 
 impl Answer {
@@ -60,6 +71,7 @@ impl Answer {
             started: None,
             first_token: None,
             last_token: now,
+            drafter: Drafter::default(),
             banned: Vec::new(),
         })
     }
@@ -74,16 +86,51 @@ impl Answer {
         (self.sink)(Event::Started { n_cached })
     }
 
-    /// Chooses what follows the `known` tokens by the logits (V) of the last one; appends it to
-    /// `out`, and whatever must follow it.
-    pub(crate) fn choose(
+    /// Whether its first token has come: what is behind then is its last token, not its prompt.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.first_token.is_some()
+    }
+
+    /// Chooses what follows by `logits`, rows (V) of which the first belongs to the token before
+    /// index `from` of `known`. Known tokens from there on are guesses: they are taken as far as
+    /// they are what is chosen. Returns how many of them were not, and are to be forgotten.
+    pub(crate) fn advance<'l>(
         &mut self,
-        tokenizer: &Tokenizer,
-        (logits, known): (&[f32], &[u32]),
-        scratch: &mut Scratch,
-        now: Micros,
-        out: &mut Vec<u32>,
-    ) -> Next {
+        chooser: &mut Chooser<'_>,
+        logits: impl Iterator<Item = &'l [f32]>,
+        (known, from): (&[u32], usize),
+    ) -> (usize, Next) {
+        let mut right = 0;
+        let mut next = Next::GoesOn;
+        let mut n_rejected = 0;
+        for (index, logits) in (from..).zip(logits) {
+            let before = chooser.appended.len();
+            next = self.choose(chooser, logits, &known[..index]);
+            let guess = known.get(index);
+            // The guess stands where the choice would: it is known already.
+            if guess.is_some() && chooser.appended.get(before) == guess {
+                chooser.appended.remove(before);
+                right += 1;
+                let goes_on = matches!(next, Next::GoesOn) && chooser.appended.len() == before;
+                if goes_on {
+                    continue;
+                }
+                n_rejected = known.len() - index - 1;
+            } else {
+                n_rejected = known.len().saturating_sub(index);
+            }
+            break;
+        }
+        let n_guesses = known.len() - from;
+        self.usage.drafted_tokens += n_guesses;
+        self.usage.accepted_tokens += right;
+        self.drafter.learn(n_guesses, right);
+        (n_rejected, next)
+    }
+
+    /// Chooses what follows the `known` tokens by the logits (V) of the last one, and appends it
+    /// with whatever must follow it.
+    fn choose(&mut self, chooser: &mut Chooser<'_>, logits: &[f32], known: &[u32]) -> Next {
         self.banned.clear();
         if let Some(think) = &self.think {
             self.banned.extend(think.banned());
@@ -95,7 +142,7 @@ impl Answer {
         let forced = self.think.as_ref().and_then(ThinkState::forced);
         let token = match forced {
             Some(token) => token,
-            None => match sampler::draw(scratch, logits, &self.request.params, &turn) {
+            None => match sampler::draw(chooser.scratch, logits, &self.request.params, &turn) {
                 Ok(drawn) => drawn.token,
                 Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
             },
@@ -103,19 +150,20 @@ impl Answer {
         let mut top = Vec::new();
         let logprob = match self.request.logprobs {
             None => None,
-            Some(n) => match raw_logprobs(scratch, logits, token, n, &mut top) {
+            Some(n) => match raw_logprobs(chooser.scratch, logits, token, n, &mut top) {
                 Ok(logprob) => Some(logprob),
                 Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
             },
         };
-        self.first_token.get_or_insert(now);
-        self.last_token = now;
-        let mut next = self.take(tokenizer, token, (logprob, top), out);
+        self.first_token.get_or_insert(chooser.now);
+        self.last_token = chooser.now;
+        let tokenizer = chooser.tokenizer;
+        let mut next = self.take(tokenizer, token, (logprob, top), chooser.appended);
         // A stop text is known as soon as it begins: its tokens are computed together.
         while let (Next::GoesOn, Some(token)) =
             (&next, self.think.as_ref().and_then(ThinkState::forced))
         {
-            next = self.take(tokenizer, token, (None, Vec::new()), out);
+            next = self.take(tokenizer, token, (None, Vec::new()), chooser.appended);
         }
         next
     }

@@ -4,18 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use formats::{Access, Checkpoint};
-use model::{Decoder, Kv, KvType, Limits, PAGE};
+use model::{Decoder, Kv, KvType, Limits};
 use par::Pool;
 use spec::ModelSpec;
 
 use crate::Error;
-use crate::memory::{self, Need, Shortage};
+use crate::memory::Need;
+use crate::plan::{Model, Plan};
+use crate::speculate::{DRAFT_ROWS_MAX, Speculate};
 use crate::vocabulary::Vocabulary;
-
-/// The context where nobody asks for one and memory is plenty.
-const CONTEXT_DEFAULT: usize = 32 * 1024;
-/// Of free memory, the part that the default context's cache may take: one in so many.
-const CACHE_SHARE: u64 = 4;
 
 /// What a user chose.
 #[derive(Clone, Debug)]
@@ -31,6 +28,8 @@ pub struct Options {
     pub tokens_per_step: usize,
     /// Sequences that are computed together.
     pub sequences_max: usize,
+    /// How tokens are guessed ahead.
+    pub speculate: Speculate,
 }
 
 impl Default for Options {
@@ -43,6 +42,20 @@ impl Default for Options {
             access: Access::Map,
             tokens_per_step: 512,
             sequences_max: 1,
+            speculate: Speculate::default(),
+        }
+    }
+}
+
+impl Options {
+    /// What a step of the engine may hold.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            tokens_per_step: self.tokens_per_step.max(self.sequences_max),
+            logits_per_step: match self.speculate {
+                Speculate::Off => self.sequences_max,
+                Speculate::Ngram => self.sequences_max + DRAFT_ROWS_MAX,
+            },
         }
     }
 }
@@ -58,6 +71,7 @@ pub struct Loaded {
     /// Tokens of the longest sequence.
     pub context: usize,
     pub sequences_max: usize,
+    pub speculate: Speculate,
     pub need: Need,
 }
 
@@ -86,55 +100,14 @@ impl Loaded {
         progress: &dyn Fn(u64, u64),
     ) -> Result<Loaded, Error> {
         let path = checkpoint.path.clone();
-        let limits = Limits {
-            tokens_per_step: options.tokens_per_step.max(options.sequences_max),
-            logits_per_step: options.sequences_max,
-        };
+        let limits = options.limits();
         let weights = checkpoint.weights.bytes();
-        let available = options.memory.or_else(memory::available).unwrap_or(u64::MAX);
-        let scratch = Decoder::scratch_bytes(&spec, limits);
-        let page_bytes = Kv::page_bytes(&spec, options.kv_type) as u64;
-        let context = context(&spec, options, page_bytes, available.saturating_sub(weights));
-        let context = context.map_err(|asked| Error::Context {
-            path: path.clone(),
-            asked,
-            max: spec.context_max,
-        })?;
-        let n_pages = context.div_ceil(PAGE) * options.sequences_max;
-        let need = Need { weights, kv: page_bytes * n_pages as u64, scratch };
-        if need.total() > available {
-            return Err(Error::Memory(Shortage { need, available }));
-        }
-        let pool = Pool::new(options.threads.unwrap_or_else(Pool::threads_available));
-        let kv = Kv::new(&spec, options.kv_type, n_pages);
-        checkpoint.check_unchanged()?;
-        let done = std::cell::Cell::new(0);
-        let read = |bytes| {
-            done.set(done.get() + bytes);
-            progress(done.get(), weights);
-        };
-        let what = (spec, checkpoint.config.dialect);
-        let decoder = Decoder::load(&*checkpoint.weights, what, limits, &pool, &read)
-            .map_err(|source| Error::Model { path: path.clone(), source: Box::new(source) })?;
-        let sequences_max = options.sequences_max;
+        let plan = Plan::new(&path, &spec, weights, options, limits)?;
+        let Model { pool, decoder, kv, context } =
+            plan.load(checkpoint, spec, options, progress)?;
+        let (sequences_max, speculate, need) =
+            (options.sequences_max, options.speculate, plan.need);
         let vocabulary = Arc::new(vocabulary);
-        Ok(Loaded { path, pool, decoder, kv, vocabulary, context, sequences_max, need })
+        Ok(Loaded { path, pool, decoder, kv, vocabulary, context, sequences_max, speculate, need })
     }
-}
-
-/// The context asked for, or one whose cache leaves most of `free` bytes alone. What was asked, if
-/// the model was not made for that much.
-fn context(
-    spec: &ModelSpec,
-    options: &Options,
-    page_bytes: u64,
-    free: u64,
-) -> Result<usize, usize> {
-    if let Some(context) = options.context {
-        return if context <= spec.context_max { Ok(context) } else { Err(context) };
-    }
-    let most = spec.context_max.min(CONTEXT_DEFAULT);
-    let pages = free / CACHE_SHARE / page_bytes.max(1) / options.sequences_max as u64;
-    let fits = usize::try_from(pages).unwrap_or(usize::MAX).saturating_mul(PAGE);
-    Ok(most.min(fits).max(PAGE.min(most)))
 }

@@ -110,6 +110,9 @@ pub struct Usage {
     pub thinking_tokens: usize,
     /// All tokens of the answer, thinking and tags included.
     pub completion_tokens: usize,
+    /// Tokens of the answer that were guessed, and those of them that were right.
+    pub drafted_tokens: usize,
+    pub accepted_tokens: usize,
     /// From its arrival to its first step.
     pub queue_us: u64,
     /// From there to its first token.

@@ -12,11 +12,12 @@ use simd::Best;
 use text::{Thinking, Tokenizer};
 
 use crate::Error;
-use crate::answer::{Answer, Next};
+use crate::answer::{Answer, Chooser, Next};
 use crate::handle::RequestId;
 use crate::loader::Loaded;
 use crate::request::{Event, Finish, Refusal, Request, Sink, Usage};
 use crate::sampler::Scratch;
+use crate::speculate::{DRAFT_ROWS_MAX, DRAFTS_MAX, Speculate};
 
 pub use schedule::Statistics;
 
@@ -49,6 +50,11 @@ pub struct Core {
     /// Tokens that each row of the step appends, one after another, and where each row's end.
     appended: Vec<u32>,
     ends: Vec<usize>,
+    /// Guesses of each row that were wrong.
+    rejected: Vec<usize>,
+    speculate: Speculate,
+    /// Kept to reuse its memory.
+    drafts: Vec<u32>,
     /// Rows whose answer ended in this step.
     ended: Vec<(SequenceId, Finish)>,
 }
@@ -56,7 +62,8 @@ pub struct Core {
 impl Core {
     /// An engine for a loaded model.
     pub fn new(loaded: Loaded) -> Result<Core, Error> {
-        let Loaded { pool, decoder, kv, vocabulary, context, sequences_max, .. } = loaded;
+        let Loaded { pool, decoder, kv, vocabulary, context, sequences_max, speculate, .. } =
+            loaded;
         let limits = Limits {
             tokens_per_step: decoder.limits().tokens_per_step,
             sequences_max,
@@ -88,6 +95,9 @@ impl Core {
             requests: BTreeMap::new(),
             appended: Vec::new(),
             ends: Vec::new(),
+            rejected: Vec::new(),
+            speculate,
+            drafts: Vec::new(),
             ended: Vec::new(),
         })
     }
@@ -153,6 +163,7 @@ impl Core {
 
     /// Advances every sequence that the plan picks, and tells what came out.
     pub fn step(&mut self, now: impl Fn() -> Micros) -> Progress {
+        self.draft();
         self.scheduler.plan(&mut self.cache, now(), &mut self.step);
         self.tell_started_and_expired(now());
         if self.step.rows.is_empty() {
@@ -165,6 +176,31 @@ impl Core {
         }
         self.commit();
         Progress::Stepped
+    }
+
+    /// Lets answers guess what follows, while there are few: a full batch gains nothing by it.
+    fn draft(&mut self) {
+        if self.speculate == Speculate::Off || self.scheduler.statistics(&self.cache).n_queued > 0 {
+            return;
+        }
+        let rows = self.answers.len() + DRAFT_ROWS_MAX.min(DRAFTS_MAX * self.answers.len());
+        if rows > self.decoder.limits().logits_per_step {
+            return;
+        }
+        for (id, answer) in &mut self.answers {
+            let Some(sequence) = self.scheduler.sequence(*id) else { continue };
+            let known = sequence.known();
+            // Only an answer that waits for its next token: one token behind.
+            if !sequence.is_running() || sequence.behind() != 1 || !answer.is_answering() {
+                continue;
+            }
+            let room = sequence.len_max().saturating_sub(known.len() + 1);
+            let share = DRAFT_ROWS_MAX / self.requests.len().max(1);
+            answer.drafter.guess(known, room.min(share), &mut self.drafts);
+            if !self.drafts.is_empty() {
+                self.scheduler.propose(*id, &self.drafts).expect("the guesses leave room");
+            }
+        }
     }
 
     fn tell_started_and_expired(&mut self, now: Micros) {
@@ -193,33 +229,38 @@ impl Core {
         }
     }
 
-    /// Lets each answer whose logits are there choose its next token.
+    /// Lets each answer whose logits are there choose its next tokens.
     fn sample(&mut self, now: Micros) {
         self.appended.clear();
         self.ends.clear();
-        let mut logits = self.decoder.last_logits().chunks_exact(self.decoder.spec().vocab);
+        self.rejected.clear();
+        let mut chooser = Chooser {
+            tokenizer: &self.tokenizer,
+            scratch: &mut self.scratch,
+            now,
+            appended: &mut self.appended,
+        };
+        let vocab = self.decoder.spec().vocab;
+        let mut logits = self.decoder.last_logits();
         for row in &self.step.rows {
-            for _ in 1..row.wants_logits {
-                logits.next();
-            }
-            if row.wants_logits > 0 {
-                let logits = logits.next().expect("the batch asked for these logits");
+            let (own, rest) = logits.split_at(row.wants_logits * vocab);
+            logits = rest;
+            let mut n_rejected = 0;
+            if let Some(answer) = self.answers.get_mut(&row.sequence)
+                && row.wants_logits > 0
+            {
                 let sequence = self.scheduler.sequence(row.sequence);
                 let known = sequence.expect("a row has a sequence").known();
-                if let Some(answer) = self.answers.get_mut(&row.sequence) {
-                    let next = answer.choose(
-                        &self.tokenizer,
-                        (logits, known),
-                        &mut self.scratch,
-                        now,
-                        &mut self.appended,
-                    );
-                    if let Next::Ends(finish) = next {
-                        self.ended.push((row.sequence, finish));
-                    }
+                let from = row.from + row.n_tokens - row.wants_logits + 1;
+                let next;
+                (n_rejected, next) =
+                    answer.advance(&mut chooser, own.chunks_exact(vocab), (known, from));
+                if let Next::Ends(finish) = next {
+                    self.ended.push((row.sequence, finish));
                 }
             }
-            self.ends.push(self.appended.len());
+            self.rejected.push(n_rejected);
+            self.ends.push(chooser.appended.len());
         }
     }
 
@@ -228,6 +269,8 @@ impl Core {
         self.appended.clear();
         self.ends.clear();
         self.ends.resize(self.step.rows.len(), 0);
+        self.rejected.clear();
+        self.rejected.resize(self.step.rows.len(), 0);
         for row in &self.step.rows {
             self.ended.push((row.sequence, Finish::Failed(error.into())));
         }
@@ -240,11 +283,12 @@ impl Core {
             .rows
             .iter()
             .zip(&self.ends)
-            .map(|(row, &to)| {
+            .zip(&self.rejected)
+            .map(|((row, &to), &n_rejected)| {
                 let finished = self.ended.iter().any(|(id, _)| *id == row.sequence);
                 let appended = if finished { &[] } else { &self.appended[from..to] };
                 from = to;
-                Outcome { n_rejected: 0, appended, finished }
+                Outcome { n_rejected, appended, finished }
             })
             .collect();
         let ended = self.scheduler.commit(&self.step, &outcomes, &mut self.cache);

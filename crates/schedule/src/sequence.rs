@@ -145,7 +145,7 @@ impl Sequence {
     }
 
     /// Tokens to be computed before it has caught up.
-    pub(crate) fn behind(&self) -> usize {
+    pub fn behind(&self) -> usize {
         self.known.len() - self.computed
     }
 

@@ -1,0 +1,276 @@
+//! The engine on tiny models: the same tokens alone or in a crowd, cold or warm, guessed or not.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+
+use model::Kv;
+use ruminate_engine::sampler::Params;
+use ruminate_engine::{
+    Core, Event, Finish, Loaded, Options, Progress, Request, RequestId, Speculate, Think,
+    ThinkStart, Token, Usage,
+};
+use schedule::{ClientId, Micros, Priority};
+use text::{Conversation, Message, Piece, Place, Role, ThinkLimits};
+
+const FAMILIES: [&str; 4] = ["llama", "qwen3", "qwen3_moe", "deepseek_v3"];
+
+fn load(family: &str, options: &Options) -> Loaded {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(family);
+    Loaded::open(&folder, options, &|_, _| ()).unwrap()
+}
+
+fn options(sequences_max: usize) -> Options {
+    Options { sequences_max, context: Some(256), threads: Some(2), ..Options::default() }
+}
+
+fn params(temperature: f32, seed: u64) -> Params {
+    Params {
+        temperature,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        repetition_penalty: 1.0,
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        seed,
+    }
+}
+
+fn request(prompt: &[u32], max_tokens: usize, params: Params) -> Request {
+    Request {
+        prompt: prompt.to_vec(),
+        max_tokens,
+        params,
+        think: None,
+        stops: Vec::new(),
+        ignore_stops: true,
+        logprobs: Some(0),
+        priority: Priority::Normal,
+        client: ClientId(0),
+        salt: 0,
+        expires: None,
+    }
+}
+
+/// What became of one request.
+#[derive(Debug)]
+struct Outcome {
+    tokens: Vec<Token>,
+    finish: Finish,
+    usage: Usage,
+    thinking: String,
+    answer: String,
+}
+
+impl Outcome {
+    fn collect(events: &Receiver<Event>) -> Outcome {
+        let (mut tokens, mut thinking, mut answer) = (Vec::new(), String::new(), String::new());
+        loop {
+            let (pieces, end) = match events.recv().unwrap() {
+                Event::Started { .. } => continue,
+                Event::Token(token) => {
+                    tokens.push(token.clone());
+                    (token.pieces, None)
+                }
+                Event::Finished { finish, usage, pieces } => (pieces, Some((finish, usage))),
+            };
+            for piece in pieces {
+                match piece {
+                    Piece::Thinking(text) => thinking += &text,
+                    Piece::Answer(text) => answer += &text,
+                }
+            }
+            if let Some((finish, usage)) = end {
+                return Outcome { tokens, finish, usage, thinking, answer };
+            }
+        }
+    }
+
+    /// Ids and the bits of their log-probabilities: equal only if the logits are.
+    fn bits(&self) -> Vec<(u32, u32)> {
+        self.tokens.iter().map(|t| (t.id, t.logprob.unwrap_or(0.0).to_bits())).collect()
+    }
+}
+
+fn step(core: &mut Core) -> Progress {
+    core.step(|| Micros(0))
+}
+
+/// Runs requests to their ends; each joins the crowd so many steps after the one before.
+fn run(core: &mut Core, requests: Vec<Request>, apart: usize) -> Vec<Outcome> {
+    let mut events = Vec::new();
+    for (i, request) in requests.into_iter().enumerate() {
+        let (sender, receiver) = channel();
+        let sink = Box::new(move |event| sender.send(event).is_ok());
+        core.submit(RequestId(1000 + i as u64), request, sink, Micros(0));
+        events.push(receiver);
+        for _ in 0..apart {
+            step(core);
+        }
+    }
+    while step(core) == Progress::Stepped {}
+    events.iter().map(Outcome::collect).collect()
+}
+
+fn prompts() -> Vec<Vec<u32>> {
+    let base: Vec<u32> = (0..90).map(|i| (i * 37 + 11) % 300).collect();
+    let shared = [&base[..70], &[5, 6, 7]].concat();
+    vec![base[..5].to_vec(), base.clone(), shared, base[40..48].to_vec(), vec![9; 33]]
+}
+
+fn requests(temperature: f32) -> Vec<Request> {
+    let with = |(i, prompt): (usize, Vec<u32>)| request(&prompt, 40, params(temperature, i as u64));
+    prompts().into_iter().enumerate().map(with).collect()
+}
+
+#[test]
+fn a_request_gets_the_same_bits_alone_in_a_crowd_and_from_a_warm_cache() {
+    for family in FAMILIES {
+        for temperature in [0.0, 1.0] {
+            let alone: Vec<_> = requests(temperature)
+                .into_iter()
+                .map(|request| {
+                    let mut core = Core::new(load(family, &options(1))).unwrap();
+                    run(&mut core, vec![request], 0).remove(0).bits()
+                })
+                .collect();
+            let mut core = Core::new(load(family, &options(8))).unwrap();
+            for (apart, warm) in [(3, false), (0, true)] {
+                let crowd = run(&mut core, requests(temperature), apart);
+                for (i, (alone, crowd)) in alone.iter().zip(&crowd).enumerate() {
+                    assert_eq!(*alone, crowd.bits(), "{family}, request {i}, warm {warm}");
+                }
+                assert_eq!(crowd[1].usage.cached_tokens > 0, warm, "{family}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crowd_too_large_for_the_cache_is_preempted_and_gets_the_same_bits() {
+    let loaded = load("llama", &options(5));
+    let mut roomy = Core::new(load("llama", &options(8))).unwrap();
+    let expected: Vec<_> = run(&mut roomy, requests(1.0), 0).iter().map(Outcome::bits).collect();
+    // Eight pages for five requests of up to 130 tokens, all of them running.
+    let kv = Kv::new(loaded.decoder.spec(), loaded.kv.kv_type(), 8);
+    let mut tight = Core::new(Loaded { kv, ..loaded }).unwrap();
+    let outcomes = run(&mut tight, requests(1.0), 0);
+    assert!(tight.statistics().n_preemptions > 0, "{:?}", tight.statistics());
+    for (expected, outcome) in expected.iter().zip(&outcomes) {
+        assert_eq!(*expected, outcome.bits());
+    }
+    assert_eq!(tight.statistics().n_pages_used, 0);
+}
+
+#[test]
+fn guessing_ahead_changes_no_bit_and_saves_steps() {
+    for family in FAMILIES {
+        for temperature in [0.0, 0.4, 1.0] {
+            let plain =
+                run(&mut Core::new(load(family, &options(8))).unwrap(), requests(temperature), 2);
+            let guessing = Options { speculate: Speculate::Ngram, ..options(8) };
+            let mut core = Core::new(load(family, &guessing)).unwrap();
+            let guessed = run(&mut core, requests(temperature), 2);
+            for (i, (plain, guessed)) in plain.iter().zip(&guessed).enumerate() {
+                assert_eq!(plain.bits(), guessed.bits(), "{family}, request {i} at {temperature}");
+                assert_eq!(plain.answer, guessed.answer);
+            }
+            let drafted: usize = guessed.iter().map(|o| o.usage.drafted_tokens).sum();
+            let accepted: usize = guessed.iter().map(|o| o.usage.accepted_tokens).sum();
+            assert!(accepted <= drafted);
+            if temperature == 0.0 {
+                // Greedy tiny models soon go in circles.
+                assert!(accepted > 20, "{family}: {accepted} of {drafted}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_budget_ends_thinking_and_the_answer_follows() {
+    for speculate in [Speculate::Off, Speculate::Ngram] {
+        let loaded = load("qwen3", &Options { speculate, ..options(2) });
+        let conversation =
+            Conversation { messages: vec![Message::new(Role::User, "2 + 2?")], tools: Vec::new() };
+        let vocabulary = loaded.vocabulary.clone();
+        let (prompt, start) = vocabulary.prompt(&conversation, Think::Budget(20), 0).unwrap();
+        assert_eq!(start.unwrap().limits.budget, Some(20));
+        // As if the model had opened its thinking at once.
+        let start = ThinkStart { inside: true, ..start.unwrap() };
+        let mut core = Core::new(loaded).unwrap();
+        let ask = Request { think: Some(start), ..request(&prompt, 220, params(1.0, 3)) };
+        let outcome = run(&mut core, vec![ask], 0).remove(0);
+        let first_answer =
+            outcome.tokens.iter().position(|token| token.place == Place::Answer).unwrap();
+        let thought = outcome.tokens.iter().filter(|token| token.place == Place::Thinking).count();
+        assert_eq!(outcome.usage.thinking_tokens, thought);
+        // Twenty, two more for a line end, and the stop text.
+        let stop = vocabulary.tokenizer.encode_text("Considering the limited time by the user, I have to give the solution based on the thinking directly now.").unwrap().len();
+        assert!((20..=23 + stop + 2).contains(&thought), "{thought} tokens of thinking");
+        assert!(outcome.tokens[first_answer..].iter().all(|t| t.place == Place::Answer));
+        assert!(outcome.thinking.contains("Considering the limited time"), "{}", outcome.thinking);
+    }
+}
+
+#[test]
+fn thinking_cannot_end_before_its_minimum() {
+    let mut core = Core::new(load("qwen3", &options(1))).unwrap();
+    let limits = ThinkLimits { budget: Some(40), min: 30 };
+    let think = Some(ThinkStart { limits, inside: true });
+    let ask = Request { think, ..request(&[5, 6, 7], 220, params(1.0, 1)) };
+    let outcome = run(&mut core, vec![ask], 0).remove(0);
+    let end = outcome.tokens.iter().position(|token| token.place == Place::Tag).unwrap();
+    assert!(end >= 30, "thinking ended after {end}");
+}
+
+#[test]
+fn a_cancelled_or_refused_request_is_told_and_leaves_nothing_behind() {
+    let mut core = Core::new(load("llama", &options(2))).unwrap();
+    let (sender, events) = channel();
+    let sink = Box::new(move |event| sender.send(event).is_ok());
+    core.submit(RequestId(1), request(&[1, 2, 3], 200, params(0.0, 0)), sink, Micros(0));
+    for _ in 0..5 {
+        step(&mut core);
+    }
+    core.cancel(RequestId(1));
+    assert!(matches!(Outcome::collect(&events).finish, Finish::Cancelled));
+
+    // A sink that is gone cancels too, within a step.
+    let (sender, events) = channel();
+    drop(events);
+    let sink = Box::new(move |event| sender.send(event).is_ok());
+    core.submit(RequestId(2), request(&[1, 2, 3], 200, params(0.0, 0)), sink, Micros(0));
+    for _ in 0..3 {
+        step(&mut core);
+    }
+    assert_eq!(step(&mut core), Progress::Idle);
+    let statistics = core.statistics();
+    assert_eq!((statistics.n_running, statistics.n_pages_used), (0, 0));
+
+    for bad in [request(&[], 5, params(0.0, 0)), request(&[9999], 5, params(0.0, 0))] {
+        let outcome = run(&mut core, vec![bad], 0).remove(0);
+        assert!(matches!(outcome.finish, Finish::Refused(_)), "{:?}", outcome.finish);
+    }
+    let outcome = run(&mut core, vec![request(&[1; 400], 5, params(0.0, 0))], 0).remove(0);
+    let Finish::Refused(refusal) = outcome.finish else { panic!("{:?}", outcome.finish) };
+    assert!(refusal.to_string().contains("400"), "{refusal}");
+}
+
+#[test]
+fn an_answer_ends_at_its_stop_string_and_shows_none_of_it() {
+    let free = run(
+        &mut Core::new(load("llama", &options(1))).unwrap(),
+        vec![request(&[1, 2, 3], 60, params(1.0, 4))],
+        0,
+    )
+    .remove(0);
+    let text = free.answer.clone();
+    let middle = (text.len() / 2..).find(|&i| text.is_char_boundary(i)).unwrap();
+    let stop: String = text[middle..].chars().take(3).collect();
+    let ask = Request { stops: vec![stop.clone()], ..request(&[1, 2, 3], 60, params(1.0, 4)) };
+    let outcome = run(&mut Core::new(load("llama", &options(1))).unwrap(), vec![ask], 0).remove(0);
+    assert_eq!(outcome.answer, text[..text.find(&stop).unwrap()]);
+    assert!(matches!(outcome.finish, Finish::StopString(found) if found == stop));
+}
