@@ -45,7 +45,7 @@ impl<'a, T: Send> Chunks<'a, T> {
     }
 }
 
-// SAFETY: a shared `Chunks` only gives out disjoint `&mut [T]`, which may move to a thread if T may.
+// SAFETY: a shared `Chunks` only gives out disjoint `&mut [T]`, which may move if T may.
 unsafe impl<T: Send> Sync for Chunks<'_, T> {}
 
 // SAFETY: part i covers elements [i·chunk, (i+1)·chunk) of the buffer and no others.

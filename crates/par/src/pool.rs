@@ -54,7 +54,7 @@ impl Shared {
     }
 }
 
-struct Helper {
+struct Member {
     thread: Thread,
     asleep: Arc<AtomicBool>,
     handle: Option<JoinHandle<()>>,
@@ -63,7 +63,7 @@ struct Helper {
 /// A fixed number of threads, the caller's among them.
 pub struct Pool {
     shared: Arc<Shared>,
-    helpers: Vec<Helper>,
+    members: Vec<Member>,
     /// Held while a job runs. A job started from within a job finds it taken and runs alone.
     turn: Mutex<()>,
 }
@@ -82,7 +82,7 @@ impl Pool {
             closing: AtomicBool::new(false),
         });
         let cpus = allowed_cpus();
-        let helpers = (1..threads.max(1))
+        let members = (1..threads.max(1))
             .map(|index| {
                 let asleep = Arc::new(AtomicBool::new(false));
                 // More threads than processors are left to the system to place.
@@ -92,10 +92,10 @@ impl Pool {
                     .name(format!("ruminate-{index}"))
                     .spawn(move || serve(&shared, &flag, cpu))
                     .expect("the system starts a thread");
-                Helper { thread: handle.thread().clone(), asleep, handle: Some(handle) }
+                Member { thread: handle.thread().clone(), asleep, handle: Some(handle) }
             })
             .collect();
-        Pool { shared, helpers, turn: Mutex::new(()) }
+        Pool { shared, members, turn: Mutex::new(()) }
     }
 
     /// As many threads as there are processors that this process may use.
@@ -104,7 +104,7 @@ impl Pool {
     }
 
     pub fn threads(&self) -> usize {
-        self.helpers.len() + 1
+        self.members.len() + 1
     }
 
     /// Runs `task(0)` … `task(n_tasks − 1)`, each once, on any thread in any order.
@@ -114,7 +114,7 @@ impl Pool {
     /// If a task panics, after all threads have stopped.
     pub fn run(&self, n_tasks: usize, task: impl Fn(usize) + Sync) {
         let turn =
-            if self.helpers.is_empty() || n_tasks <= 1 { None } else { self.turn.try_lock().ok() };
+            if self.members.is_empty() || n_tasks <= 1 { None } else { self.turn.try_lock().ok() };
         if turn.is_none() {
             return (0..n_tasks).for_each(task);
         }
@@ -140,11 +140,11 @@ impl Pool {
         unsafe { *slot = Some(job) };
         shared.n_tasks.store(n_tasks, Ordering::Relaxed);
         shared.next_task.store(0, Ordering::Relaxed);
-        shared.busy.store(self.helpers.len(), Ordering::Relaxed);
+        shared.busy.store(self.members.len(), Ordering::Relaxed);
         shared.epoch.fetch_add(1, Ordering::SeqCst);
-        for helper in &self.helpers {
-            if helper.asleep.load(Ordering::SeqCst) {
-                helper.thread.unpark();
+        for member in &self.members {
+            if member.asleep.load(Ordering::SeqCst) {
+                member.thread.unpark();
             }
         }
         let mine = shared.work(task);
@@ -194,9 +194,9 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::SeqCst);
-        for helper in &mut self.helpers {
-            helper.thread.unpark();
-            if let Some(handle) = helper.handle.take() {
+        for member in &mut self.members {
+            member.thread.unpark();
+            if let Some(handle) = member.handle.take() {
                 // A task's panic was reported by `run`; the thread itself never panics.
                 let _ = handle.join();
             }
@@ -204,7 +204,7 @@ impl Drop for Pool {
     }
 }
 
-/// The life of a helper thread: wait for a new epoch, work, report.
+/// The life of a member thread: wait for a new epoch, work, report.
 fn serve(shared: &Shared, asleep: &AtomicBool, cpu: Option<usize>) {
     if let Some(cpu) = cpu {
         pin(cpu);
@@ -345,8 +345,8 @@ mod tests {
         let pool = Pool::new(2);
         let done = AtomicUsize::new(0);
         for _ in 0..3 {
-            // Longer than the spin, so that the helper sleeps; the job needs both threads.
-            while !pool.helpers[0].asleep.load(Ordering::SeqCst) {
+            // Longer than the spin, so that the member sleeps; the job needs both threads.
+            while !pool.members[0].asleep.load(Ordering::SeqCst) {
                 thread::yield_now();
             }
             let started = AtomicUsize::new(0);

@@ -7,10 +7,12 @@ macro_rules! blocks {
     (
         plain {
             $($(#[$plain_doc:meta])*
-            $plain:ident: $plain_name:literal, $plain_ggml:expr, $plain_bytes:literal, $plain_type:ty;)*
+            $plain:ident: $plain_name:literal, $plain_ggml:expr, $plain_bytes:literal,
+                $plain_type:ty;)*
         }
         coded {
-            $($coded:ident: $name:literal, $ggml:literal, $len:literal in $bytes:literal, $type:ty;)*
+            $($coded:ident: $name:literal, $ggml:literal, $len:literal in $bytes:literal,
+                $type:ty;)*
         }
     ) => {
         /// How the elements of a tensor are stored.

@@ -166,7 +166,8 @@ proptest! {
         for ty in coded() {
             let back = there_and_back(ty, &weights);
             prop_assert!(back.iter().all(|w| w.is_finite()), "{:?}", ty);
-            let blocks = weights.chunks_exact(ty.block_len()).zip(back.chunks_exact(ty.block_len()));
+            let len = ty.block_len();
+            let blocks = weights.chunks_exact(len).zip(back.chunks_exact(len));
             for (weights, back) in blocks {
                 let largest = weights.iter().fold(0f32, |m, w| m.max(w.abs()));
                 // The min of Q4_1 and Q5_1 is an f16 itself.

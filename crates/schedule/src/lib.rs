@@ -19,8 +19,8 @@
 //! - every full page of a running sequence is stored in the prefix tree.
 //!
 //! Nothing deadlocks: the first in rank can take pages from everybody who has no row, and alone it
-//! fits, or it was refused. Nothing starves: after [`Limits::overdue_after`] rank is by due time, so
-//! everybody is first some day. The simulation in `tests/` checks both.
+//! fits, or it was refused. Nothing starves: after [`Limits::overdue_after`] rank is by due time,
+//! so everybody is first some day. The simulation in `tests/` checks both.
 
 #![forbid(unsafe_code)]
 
