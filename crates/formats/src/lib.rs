@@ -2,7 +2,8 @@
 //!
 //! Start at [`open`], the one door: it takes a path and gives a [`Checkpoint`], whose tensors come
 //! through the trait [`Weights`]. Not here: what a config means (`spec`), what blocks decode to
-//! (`quant`), tokenizers and templates (`text`), downloads (`hub`).
+//! (`quant`), tokenizers and templates (`text`), downloads (`hub`). [`Stream`] reads parts of files
+//! while others work, for models larger than memory.
 //!
 //! Invariants: files are untrusted. Every length is compared with the bytes that are left before
 //! it is believed, so no file makes a reader panic or allocate more than a small multiple of the
@@ -19,10 +20,12 @@ mod json;
 mod mmap;
 mod random;
 pub mod safetensors;
+mod stream;
 mod weights;
 
 pub use checkpoint::{Checkpoint, TextSource, open, open_with};
 pub use error::Error;
 pub use mmap::{Access, Bytes};
 pub use random::Random;
+pub use stream::{Extent, Finished, Method, ReadBuffer, Stream};
 pub use weights::{Origin, Table, Tensor, TensorLayout, Weights};

@@ -1,4 +1,4 @@
-//! Files in memory: mapped read-only, or read into memory of our own.
+//! Files in memory: mapped read-only, read into memory of our own, or read where they are asked for.
 //!
 //! The only memory map of the project. A mapped file that somebody truncates kills the process
 //! (SIGBUS) when the lost pages are touched: [`OpenFile::check_unchanged`] notices it before,
@@ -10,11 +10,12 @@ use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::ops::{Deref, Range};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapOptions};
+use rustix::fs::{Advice, fadvise};
 
 use crate::Error;
 
@@ -25,6 +26,10 @@ pub enum Access {
     Map,
     /// Read at once into memory of our own, which no other process can change.
     Read,
+    /// Read tensor by tensor, each when it is asked for, into memory that is free again once the
+    /// tensor is dropped: for models larger than memory. Neither maps the file nor leaves it in
+    /// the system's cache.
+    OnDemand,
 }
 
 /// A range of a file or of memory; a clone shares it.
@@ -37,9 +42,53 @@ pub struct Bytes {
 enum Storage {
     Mapped(Mmap),
     Owned(Vec<u8>),
+    Unread(Unread),
 }
 
+/// A file of which only the head has been read.
+struct Unread {
+    path: PathBuf,
+    file: File,
+    head: Vec<u8>,
+}
+
+/// What is read first of a file whose header has an unknown length, and what is read at most.
+const HEAD_BYTES: usize = 1 << 20;
+const HEAD_BYTES_MAX: usize = 256 << 20;
+
 impl Bytes {
+    /// Bytes of the range, read or not.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// The same bytes in memory: of an unread file they are read now.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Changed`] if the file has become shorter.
+    pub(crate) fn fetch(&self) -> Result<Self, Error> {
+        let Storage::Unread(unread) = &*self.storage else { return Ok(self.clone()) };
+        Ok(Bytes::from(unread.read(self.range.clone())?))
+    }
+
+    /// The whole file with more of its head, if it is one of which more can be read.
+    fn with_longer_head(&self) -> Result<Option<Self>, Error> {
+        let Storage::Unread(Unread { path, file, head }) = &*self.storage else { return Ok(None) };
+        let len = self.range.len().min(HEAD_BYTES_MAX).min(4 * head.len());
+        if len <= head.len() {
+            return Ok(None);
+        }
+        let file = file.try_clone().map_err(Error::io(path, "open"))?;
+        let mut longer = Unread { path: path.clone(), file, head: Vec::new() };
+        longer.head = longer.read(0..len)?;
+        let storage = Arc::new(Storage::Unread(longer));
+        Ok(Some(Bytes { storage, range: self.range.clone() }))
+    }
+
     /// The bytes at `range` of these; panics if they are not all there.
     pub fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.len(), "a range inside the bytes");
@@ -56,6 +105,11 @@ impl Deref for Bytes {
         let all = match &*self.storage {
             Storage::Mapped(map) => &map[..],
             Storage::Owned(vec) => &vec[..],
+            // A parser sees what there is of the head and asks for more; see `parse_head`.
+            Storage::Unread(unread) => {
+                let end = self.range.end.min(unread.head.len());
+                return unread.head.get(self.range.start..end).unwrap_or_default();
+            }
         };
         &all[self.range.clone()]
     }
@@ -71,6 +125,39 @@ impl From<Vec<u8>> for Bytes {
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bytes({})", self.range.len())
+    }
+}
+
+impl Unread {
+    /// The bytes at `range`, which the system then need not keep.
+    fn read(&self, range: Range<usize>) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; range.len()];
+        let offset = range.start as u64;
+        self.file.read_exact_at(&mut bytes, offset).map_err(|source| match source.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::Changed { path: self.path.clone() },
+            _ => Error::io(&self.path, "read")(source),
+        })?;
+        // A refusal costs the system's cache some room, and no more.
+        let _ = fadvise(&self.file, offset, (range.len() as u64).try_into().ok(), Advice::DontNeed);
+        Ok(bytes)
+    }
+}
+
+/// What `parse` makes of a file: of one that is unread, of as much of its head as it needs.
+pub(crate) fn parse_head<T>(
+    mut bytes: Bytes,
+    parse: impl Fn(&Bytes) -> Result<T, Error>,
+) -> Result<T, Error> {
+    loop {
+        match parse(&bytes) {
+            Err(Error::Truncated { path, what, at, needed, left }) => {
+                match bytes.with_longer_head()? {
+                    Some(longer) => bytes = longer,
+                    None => return Err(Error::Truncated { path, what, at, needed, left }),
+                }
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -106,6 +193,12 @@ impl OpenFile {
         let storage = match access {
             // An empty file has nothing to map, and mapping it fails.
             Access::Map if len > 0 => Storage::Mapped(map(&file, len, path)?),
+            Access::OnDemand => {
+                let file = file.try_clone().map_err(Error::io(path, "open"))?;
+                let mut unread = Unread { path: path.into(), file, head: Vec::new() };
+                unread.head = unread.read(0..len.min(HEAD_BYTES))?;
+                Storage::Unread(unread)
+            }
             _ => {
                 let mut bytes = Vec::new();
                 let mut source = (&mut file).take(stamp.len);
@@ -172,12 +265,12 @@ mod tests {
     #[test]
     fn a_slice_of_a_slice_is_the_same_bytes_mapped_or_read() {
         let (_folder, path) = file_of(b"0123456789");
-        for access in [Access::Map, Access::Read] {
+        for access in [Access::Map, Access::Read, Access::OnDemand] {
             let (_, bytes) = OpenFile::open(&path, access).unwrap();
             assert_eq!(&bytes[..], b"0123456789");
             let inner = bytes.slice(2..8);
             drop(bytes);
-            assert_eq!(&inner.slice(1..3)[..], b"34");
+            assert_eq!(&inner.slice(1..3).fetch().unwrap()[..], b"34");
             assert!(inner.slice(6..6).is_empty());
         }
     }
@@ -210,6 +303,36 @@ mod tests {
         assert!(matches!(opened.check_unchanged(), Err(Error::Changed { .. })));
         fs::remove_file(&path).unwrap();
         assert!(matches!(opened.check_unchanged(), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn an_unread_file_shows_as_much_of_its_head_as_is_asked_for() {
+        let content: Vec<u8> = (0..3 * HEAD_BYTES).map(|i| (i % 251) as u8).collect();
+        let (_folder, path) = file_of(&content);
+        let (_, bytes) = OpenFile::open(&path, Access::OnDemand).unwrap();
+        assert_eq!((bytes.len(), bytes[..].len()), (3 * HEAD_BYTES, HEAD_BYTES));
+        let parse = |want: usize| {
+            move |bytes: &Bytes| match bytes.get(want - 1) {
+                Some(&last) => Ok(last),
+                None => {
+                    let (path, left) = (PathBuf::new(), bytes[..].len());
+                    Err(Error::Truncated { path, what: "it", at: 0, needed: want as u64, left })
+                }
+            }
+        };
+        let last = parse_head(bytes.clone(), parse(2 * HEAD_BYTES)).unwrap();
+        assert_eq!(last, content[2 * HEAD_BYTES - 1]);
+        let error = parse_head(bytes, parse(4 * HEAD_BYTES)).unwrap_err();
+        let all = 3 * HEAD_BYTES;
+        assert!(matches!(error, Error::Truncated { left, .. } if left == all), "{error}");
+    }
+
+    #[test]
+    fn a_truncated_file_is_an_error_where_it_is_read_on_demand() {
+        let (_folder, path) = file_of(&[7; 20_000]);
+        let (_, bytes) = OpenFile::open(&path, Access::OnDemand).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+        assert!(matches!(bytes.slice(8..16).fetch(), Err(Error::Changed { .. })));
     }
 
     #[test]

@@ -22,6 +22,16 @@ pub trait Weights: Send + Sync {
     /// [`Error::MissingTensor`], [`Error::UnsupportedType`].
     fn tensor(&self, name: &str) -> Result<Tensor, Error>;
 
+    /// What the tensor of that name is and where it lies, without its bytes: none of them are
+    /// read from a file that was opened for access on demand.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    fn locate(&self, name: &str) -> Result<(TensorLayout, Option<Origin>), Error> {
+        let Tensor { name, quant, shape, origin, .. } = self.tensor(name)?;
+        Ok((TensorLayout { name, quant, shape }, origin))
+    }
+
     /// Bytes that all tensors take together.
     fn bytes(&self) -> u64;
 }
@@ -141,6 +151,22 @@ impl Table {
     pub(crate) fn remove(&mut self, name: &str) -> Option<Entry> {
         self.entries.remove(name)
     }
+
+    /// The tensor as the header has it, its bytes maybe unread.
+    fn entry(&self, name: &str) -> Result<&Tensor, Error> {
+        match self.entries.get(name) {
+            Some(Entry::Ready(tensor)) => Ok(tensor),
+            Some(Entry::Unsupported { path, dtype, .. }) => Err(Error::UnsupportedType {
+                path: path.to_path_buf(),
+                tensor: Shown::new(name),
+                found: dtype.clone(),
+            }),
+            None => {
+                let tensor = Shown::new(name);
+                Err(Error::MissingTensor { path: self.path.clone(), tensor })
+            }
+        }
+    }
 }
 
 impl Weights for Table {
@@ -153,18 +179,14 @@ impl Weights for Table {
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor, Error> {
-        match self.entries.get(name) {
-            Some(Entry::Ready(tensor)) => Ok(tensor.clone()),
-            Some(Entry::Unsupported { path, dtype, .. }) => Err(Error::UnsupportedType {
-                path: path.to_path_buf(),
-                tensor: Shown::new(name),
-                found: dtype.clone(),
-            }),
-            None => {
-                let tensor = Shown::new(name);
-                Err(Error::MissingTensor { path: self.path.clone(), tensor })
-            }
-        }
+        let tensor = self.entry(name)?;
+        Ok(Tensor { bytes: tensor.bytes.fetch()?, ..tensor.clone() })
+    }
+
+    fn locate(&self, name: &str) -> Result<(TensorLayout, Option<Origin>), Error> {
+        let Tensor { name, quant, shape, origin, .. } = self.entry(name)?;
+        let (name, shape) = (name.clone(), shape.clone());
+        Ok((TensorLayout { name, quant: *quant, shape }, origin.clone()))
     }
 
     fn bytes(&self) -> u64 {

@@ -41,12 +41,16 @@ fn a_hugging_face_folder_is_config_tensors_and_text() {
 #[test]
 fn weights_mapped_or_read_are_the_same() {
     let mapped = open_with(&golden("qwen3"), Access::Map).unwrap();
-    let read = open_with(&golden("qwen3"), Access::Read).unwrap();
     mapped.check_unchanged().unwrap();
-    assert_eq!(mapped.weights.names(), read.weights.names());
-    for name in mapped.weights.names() {
-        let [mapped, read] = [&mapped, &read].map(|model| model.weights.tensor(name).unwrap());
-        assert_eq!(mapped.bytes[..], read.bytes[..]);
+    for access in [Access::Read, Access::OnDemand] {
+        let read = open_with(&golden("qwen3"), access).unwrap();
+        assert_eq!(mapped.weights.names(), read.weights.names());
+        assert_eq!(mapped.weights.bytes(), read.weights.bytes());
+        for name in mapped.weights.names() {
+            let [mapped, read] = [&mapped, &read].map(|model| model.weights.tensor(name).unwrap());
+            assert_eq!(mapped.bytes[..], read.bytes[..], "{name}, {access:?}");
+            assert_eq!(mapped.origin, read.origin);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Gguf, Metadata, parse};
-use crate::mmap::OpenFile;
+use crate::mmap::{OpenFile, parse_head};
 use crate::{Access, Error, Weights};
 
 /// More parts than any model is cut into.
@@ -45,10 +45,10 @@ impl SplitName {
 pub(crate) fn open(path: &Path, access: Access) -> Result<(Gguf, Vec<OpenFile>), Error> {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(SplitName::parse);
     let (file, bytes) = OpenFile::open(path, access)?;
-    let gguf = parse(path, &bytes)?;
+    let gguf = parse_head(bytes, |bytes| parse(path, bytes))?;
     match name {
         Some(name) if name.count > 1 => {
-            drop((file, bytes));
+            drop(file);
             open_parts(path, &name, access)
         }
         _ => {
@@ -96,7 +96,7 @@ fn open_part(
         return Err(Error::MissingPart { path, part, count: name.count });
     }
     let (file, bytes) = OpenFile::open(&path, access)?;
-    let gguf = parse(&path, &bytes)?;
+    let gguf = parse_head(bytes, |bytes| parse(&path, bytes))?;
     check_part(&gguf.metadata, part, name.count)?;
     Ok((gguf, file))
 }

@@ -15,7 +15,7 @@ use super::TYPES;
 use crate::checkpoint::refuse_pointer;
 use crate::error::Shown;
 use crate::json::Entries;
-use crate::mmap::OpenFile;
+use crate::mmap::{OpenFile, parse_head};
 use crate::weights::Entry;
 use crate::{Access, Bytes, Error, Origin, Table, Tensor};
 
@@ -38,7 +38,7 @@ struct Row {
 /// Opens one file with all its tensors.
 pub(crate) fn open(path: &Path, access: Access) -> Result<(Table, OpenFile), Error> {
     let (file, bytes) = OpenFile::open(path, access)?;
-    Ok((parse(path, &bytes)?, file))
+    Ok((parse_head(bytes, |bytes| parse(path, bytes))?, file))
 }
 
 /// Reads the table of tensors of one file; `path` is what errors name.
