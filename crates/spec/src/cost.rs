@@ -1,9 +1,10 @@
 //! What a model costs: parameters, operations, bytes.
 //!
 //! Exact counts from the spec alone; bytes of weights depend on a file's types: see
-//! [`Traffic`](crate::Traffic).
+//! [`Traffic`]. Both together are the [`Rates`] that turn a step's rows into [`Work`]: planner,
+//! simulator and server price a step by them and by nothing else.
 
-use crate::{AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec};
+use crate::{AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec, Traffic};
 
 /// How many parameters a model has, and how many a token uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,98 @@ pub struct Parameters {
     pub active: u64,
 }
 
+/// All parameters by what they are for; norms and biases belong to what they stand before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    pub embedding: u64,
+    /// 0 where the embedding is the head.
+    pub head: u64,
+    pub attention: u64,
+    /// Feed-forward parts of dense layers.
+    pub dense: u64,
+    pub router: u64,
+    /// Experts that every token goes through.
+    pub shared: u64,
+    /// Experts that tokens choose from.
+    pub routed: u64,
+}
+
+/// One sequence's share of a step: its tokens `from .. from + n_tokens`, of which the last
+/// `n_logits` want logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowShape {
+    pub from: u64,
+    pub n_tokens: u64,
+    pub n_logits: u64,
+}
+
+/// What a step computes and moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    pub n_rows: u64,
+    pub n_tokens: u64,
+    pub n_logits: u64,
+    /// Floating-point operations of matrix products without the routed experts.
+    pub dense_flops: f64,
+    pub expert_flops: f64,
+    pub attention_flops: f64,
+    /// Bytes of weights without the routed experts.
+    pub dense_bytes: f64,
+    /// Expected bytes of the distinct experts that the tokens choose.
+    pub expert_bytes: f64,
+    /// Bytes of cached keys and values that are read, each row's once.
+    pub kv_bytes: f64,
+}
+
+impl Work {
+    pub fn linear_flops(&self) -> f64 {
+        self.dense_flops + self.expert_flops
+    }
+
+    pub fn weights_bytes(&self) -> f64 {
+        self.dense_bytes + self.expert_bytes
+    }
+}
+
+/// What a token, a row of logits and a pair of tokens cost: built once, asked at every step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates {
+    /// Of a token's matrix products without routed experts and head.
+    pub body_flops: f64,
+    pub expert_flops: f64,
+    pub head_flops: f64,
+    /// Of one token attending to one other, over all layers.
+    pub pair_flops: f64,
+    pub traffic: Traffic,
+}
+
+impl Rates {
+    /// The work of a step with these rows. A row's token at position p attends to p + 1 tokens.
+    pub fn work(&self, rows: impl IntoIterator<Item = RowShape>) -> Work {
+        let mut work = Work::default();
+        let (mut n_pairs, mut n_cached) = (0.0, 0.0);
+        for RowShape { from, n_tokens, n_logits } in rows {
+            work.n_rows += 1;
+            work.n_tokens += n_tokens;
+            work.n_logits += n_logits;
+            let (from, n) = (from as f64, n_tokens as f64);
+            n_pairs += n * from + n * (n + 1.0) / 2.0;
+            n_cached += from + n;
+        }
+        if work.n_tokens == 0 {
+            return work;
+        }
+        let n_tokens = work.n_tokens as f64;
+        work.dense_flops = n_tokens * self.body_flops + work.n_logits as f64 * self.head_flops;
+        work.expert_flops = n_tokens * self.expert_flops;
+        work.attention_flops = n_pairs * self.pair_flops;
+        work.dense_bytes = self.traffic.always as f64;
+        work.expert_bytes = self.traffic.weights(work.n_tokens) - work.dense_bytes;
+        work.kv_bytes = n_cached * self.traffic.kv as f64;
+        work
+    }
+}
+
 /// The exact costs of a spec.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost<'a> {
@@ -25,6 +118,24 @@ pub struct Cost<'a> {
 impl ModelSpec {
     pub fn cost(&self) -> Cost<'_> {
         Cost { spec: self }
+    }
+
+    /// The rates of this model where its weights move `traffic`.
+    pub fn rates(&self, traffic: Traffic) -> Rates {
+        let cost = self.cost();
+        let head_flops = 2.0 * (self.vocab * self.dim) as f64;
+        let expert_flops = self.layers.iter().map(|layer| match &layer.ffn {
+            FfnSpec::Dense { .. } => 0,
+            FfnSpec::Moe(moe) => 2 * moe.n_chosen as u64 * expert_parameters(moe, self.dim as u64),
+        });
+        let expert_flops = expert_flops.sum::<u64>() as f64;
+        Rates {
+            body_flops: cost.linear_flops() as f64 - head_flops - expert_flops,
+            expert_flops,
+            head_flops,
+            pair_flops: cost.attention_flops(1) as f64,
+            traffic,
+        }
     }
 }
 
@@ -41,6 +152,36 @@ impl Cost<'_> {
             embedding,
             active: active + embedding + dim,
         }
+    }
+
+    /// The parameters by what they are for; together [`Parameters::total`].
+    pub fn parts(&self) -> Parts {
+        let (dim, vocab) = (self.spec.dim as u64, self.spec.vocab as u64);
+        let embedding = vocab * dim;
+        let head = if self.spec.tied_head { 0 } else { embedding };
+        // The last norm stands before the head.
+        let mut parts = Parts { embedding, head: head + dim, ..Parts::default() };
+        for layer in &self.spec.layers {
+            parts.attention += attention_parameters(&layer.attention, dim) + 2 * dim;
+            match &layer.ffn {
+                FfnSpec::Dense { hidden } => parts.dense += 3 * *hidden as u64 * dim,
+                FfnSpec::Moe(moe) => {
+                    parts.router += router_parameters(moe, dim);
+                    parts.shared += 3 * moe.shared_hidden as u64 * dim;
+                    parts.routed += moe.n_experts as u64 * expert_parameters(moe, dim);
+                }
+            }
+        }
+        parts
+    }
+
+    /// Parameters of one routed expert of one layer; 0 without any.
+    pub fn expert_parameters(&self) -> u64 {
+        let sparse = self.spec.layers.iter().find_map(|layer| match &layer.ffn {
+            FfnSpec::Moe(moe) => Some(expert_parameters(moe, self.spec.dim as u64)),
+            FfnSpec::Dense { .. } => None,
+        });
+        sparse.unwrap_or(0)
     }
 
     /// Elements that the cache keeps for one token over all layers.
@@ -96,6 +237,11 @@ fn expert_parameters(moe: &MoeSpec, dim: u64) -> u64 {
     3 * moe.hidden as u64 * dim
 }
 
+fn router_parameters(moe: &MoeSpec, dim: u64) -> u64 {
+    let bias = if moe.router.selection_bias { moe.n_experts as u64 } else { 0 };
+    moe.n_experts as u64 * dim + bias
+}
+
 /// (all, active) parameters of a layer.
 fn layer_parameters(layer: &LayerSpec, dim: u64) -> (u64, u64) {
     let attention = attention_parameters(&layer.attention, dim) + 2 * dim;
@@ -105,9 +251,8 @@ fn layer_parameters(layer: &LayerSpec, dim: u64) -> (u64, u64) {
             (attention + ffn, attention + ffn)
         }
         FfnSpec::Moe(moe) => {
-            let bias = if moe.router.selection_bias { moe.n_experts as u64 } else { 0 };
-            let router = moe.n_experts as u64 * dim + bias;
-            let always = attention + router + 3 * moe.shared_hidden as u64 * dim;
+            let always =
+                attention + router_parameters(moe, dim) + 3 * moe.shared_hidden as u64 * dim;
             let expert = expert_parameters(moe, dim);
             (always + moe.n_experts as u64 * expert, always + moe.n_chosen as u64 * expert)
         }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
+pub mod builtin;
 mod config;
 mod cost;
 mod error;
@@ -18,7 +19,7 @@ mod traffic;
 
 pub use attention::{AttentionSpec, GqaSpec, MlaSpec, Pairing, RopeScaling, RopeSpec};
 pub use config::{Config, Dialect, Value};
-pub use cost::{Cost, Parameters};
+pub use cost::{Cost, Parameters, Parts, Rates, RowShape, Work};
 pub use error::Error;
 pub use family::{FAMILIES, Family};
 pub use ffn::{FfnSpec, GroupScore, Groups, MoeSpec, RouterSpec, Scoring};

@@ -99,7 +99,41 @@ impl ModelSpec {
     }
 }
 
+impl ModelSpec {
+    /// The traffic of a model that no file holds yet, `bits` a parameter: norms and routers, which
+    /// files keep wider, are a part in a thousand.
+    pub fn traffic_at(&self, bits: f64, kv_element_bytes: u64) -> Traffic {
+        let bytes = |parameters: u64| (parameters as f64 * bits / 8.0).round() as u64;
+        let parts = self.cost().parts();
+        let (always, rows) = match self.tied_head {
+            true => (parts.embedding, 0),
+            false => (0, parts.embedding),
+        };
+        let always = always + parts.head + parts.attention + parts.dense + parts.router;
+        let expert = self.cost().expert_parameters();
+        let experts = self.layers.iter().filter_map(|layer| match &layer.ffn {
+            FfnSpec::Dense { .. } => None,
+            FfnSpec::Moe(moe) => {
+                let (n_experts, n_chosen) = (moe.n_experts as u64, moe.n_chosen as u64);
+                Some(ExpertBytes { bytes: bytes(n_experts * expert), n_experts, n_chosen })
+            }
+        });
+        Traffic {
+            always: bytes(always + parts.shared),
+            experts: experts.collect(),
+            rows: bytes(rows),
+            unread: 0,
+            kv: kv_element_bytes * self.cost().kv_elements(),
+        }
+    }
+}
+
 impl Traffic {
+    /// Bytes of all weights that a step may read: what memory has to hold.
+    pub fn resident(&self) -> u64 {
+        self.always + self.rows + self.experts.iter().map(|layer| layer.bytes).sum::<u64>()
+    }
+
     /// Bytes of weights that a step of `batch` tokens reads; a whole number at one token.
     pub fn weights(&self, batch: u64) -> f64 {
         if batch == 1 {

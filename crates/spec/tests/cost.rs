@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruminate_spec::{AttentionSpec, Config, Dialect, ModelSpec, Reading, Slot, Value};
+use ruminate_spec::{
+    AttentionSpec, Config, Dialect, ModelSpec, Reading, RowShape, Slot, Value, Work,
+};
 
 /// A Hugging Face config from `key value` lines.
 fn config(architecture: &str, lines: &str) -> Config {
@@ -213,4 +215,46 @@ fn every_name_leads_to_its_place() {
     }
     let stacked = spec.place(Dialect::Gguf, "blk.3.ffn_down_exps.weight").expect("experts");
     assert_eq!((stacked.slot, stacked.layer, stacked.expert), (Slot::ExpertDown, 3, None));
+}
+
+#[test]
+fn parts_sum_to_the_whole_and_bits_to_bytes() {
+    for model in ruminate_spec::builtin::BUILT_IN {
+        let spec = model.spec();
+        let (parts, count) = (spec.cost().parts(), spec.cost().parameters());
+        let sum = parts.embedding + parts.head + parts.attention + parts.dense + parts.router;
+        assert_eq!(sum + parts.shared + parts.routed, count.total, "{}", model.name);
+        let traffic = spec.traffic_at(8.0, 2);
+        assert_eq!(traffic.resident(), count.total, "{}", model.name);
+        assert_eq!(traffic.weights(1), count.active as f64, "{}", model.name);
+        assert_eq!(traffic.kv, 2 * spec.cost().kv_elements(), "{}", model.name);
+    }
+}
+
+#[test]
+fn the_work_of_a_step_is_that_of_its_rows() {
+    let spec = ruminate_spec::builtin::find("R1").expect("R1 is built in").spec();
+    let rates = spec.rates(spec.traffic_at(8.0, 2));
+    // One answer's token at context L: the figures of DeepSeek's day 6.
+    let row = RowShape { from: 4988, n_tokens: 1, n_logits: 1 };
+    let work = rates.work([row]);
+    assert_eq!(work.linear_flops(), spec.cost().linear_flops() as f64);
+    assert!((work.attention_flops - 84.76e9).abs() < 5e6, "{}", work.attention_flops);
+    assert_eq!(work.kv_bytes, 4989.0 * 70_272.0);
+    assert_eq!(work.weights_bytes(), spec.cost().parameters().active as f64);
+    // Four prompt tokens attend to 1 + 2 + 3 + 4 tokens, and only the last wants logits.
+    let prompt = rates.work([RowShape { from: 0, n_tokens: 4, n_logits: 1 }]);
+    assert_eq!(prompt.attention_flops, 10.0 * spec.cost().attention_flops(1) as f64);
+    let without_heads = 3.0 * 2.0 * (spec.vocab * spec.dim) as f64;
+    assert_eq!(prompt.linear_flops(), 4.0 * work.linear_flops() - without_heads);
+    // Two halves of a prompt cost what the whole does, but read the weights twice.
+    let halves = [
+        rates.work([RowShape { from: 0, n_tokens: 2, n_logits: 0 }]),
+        rates.work([RowShape { from: 2, n_tokens: 2, n_logits: 1 }]),
+    ];
+    let sum = |of: fn(&Work) -> f64| halves.iter().map(of).sum::<f64>();
+    assert_eq!(sum(Work::linear_flops), prompt.linear_flops());
+    assert_eq!(sum(|work| work.attention_flops), prompt.attention_flops);
+    assert!(sum(Work::weights_bytes) > prompt.weights_bytes());
+    assert_eq!(rates.work([]), Work::default());
 }
