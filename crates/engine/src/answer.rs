@@ -1,15 +1,31 @@
 //! One answer as it grows: what the next token may be, and the text that comes of it.
 
+use std::sync::Arc;
+
 use schedule::Micros;
 use text::{Controls, Piece, Place, Split, StopStrings, Stream, ThinkState, Thinking, Tokenizer};
 
 use crate::request::{Event, Finish, Request, Sink, Token, Usage};
-use crate::sampler::{self, Mask, Scratch, Turn, raw_logprobs};
+use crate::sampler::{self, Mask, Params, Scratch, Turn, raw_logprobs};
 use crate::speculate::Drafter;
+
+/// The seed of answer `choice` of a request with several.
+pub fn choice_seed(seed: u64, choice: usize) -> u64 {
+    if choice == 0 {
+        return seed;
+    }
+    let [low, high, ..] =
+        sampler::philox([choice as u32, 0, 0, 0], [seed as u32, (seed >> 32) as u32]);
+    u64::from(high) << 32 | u64::from(low)
+}
 
 /// A request that was taken.
 pub(crate) struct Answer {
-    request: Request,
+    params: Params,
+    max_tokens: usize,
+    ignore_stops: bool,
+    logprobs: Option<usize>,
+    pub(crate) salt: u64,
     sink: Sink,
     think: Option<ThinkState>,
     stream: Stream,
@@ -40,40 +56,58 @@ pub(crate) struct Chooser<'a> {
     pub appended: &'a mut Vec<u32>,
 }
 
+impl Chooser<'_> {
+    /// The same, to put other tokens elsewhere.
+    pub(crate) fn reborrow(&mut self) -> Chooser<'_> {
+        Chooser {
+            tokenizer: self.tokenizer,
+            scratch: self.scratch,
+            now: self.now,
+            appended: self.appended,
+        }
+    }
+}
+
 impl Answer {
+    /// The answer to `request`, whose stop strings were looked at.
     pub(crate) fn new(
-        mut request: Request,
-        sink: Sink,
-        thinking: Option<&std::sync::Arc<Thinking>>,
+        request: &Request,
+        (choice, sink): (usize, Sink),
+        stops: StopStrings,
+        thinking: Option<&Arc<Thinking>>,
         now: Micros,
-    ) -> Result<Answer, (text::Error, Sink)> {
-        let stops = match StopStrings::new(&request.stops) {
-            Ok(stops) => stops,
-            Err(error) => return Err((error, sink)),
-        };
+    ) -> Answer {
         let think = request
             .think
             .zip(thinking)
             .map(|(start, thinking)| ThinkState::new(thinking.clone(), start.limits, start.inside));
         let inside = think.as_ref().is_some_and(ThinkState::is_inside);
-        let usage = Usage { prompt_tokens: request.prompt.len(), ..Usage::default() };
-        // The scheduler keeps the tokens.
-        request.prompt = Vec::new();
-        Ok(Answer {
-            request,
+        let seed = choice_seed(request.params.seed, choice);
+        Answer {
+            params: Params { seed, ..request.params },
+            max_tokens: request.max_tokens,
+            ignore_stops: request.ignore_stops,
+            logprobs: request.logprobs,
+            salt: request.salt,
             sink,
             think,
             stream: Stream::new(Controls::Drop),
             split: Split::new(inside),
             stops,
-            usage,
+            usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
             arrived: now,
             started: None,
             first_token: None,
             last_token: now,
             drafter: Drafter::default(),
             banned: Vec::new(),
-        })
+        }
+    }
+
+    /// Tokens of the prompt that the next turn sees again, if the answer's own places will not be
+    /// asked for: thinking is left out of history, and all that follows it moves.
+    pub(crate) fn reusable(&self) -> Option<usize> {
+        (self.usage.thinking_tokens > 0).then_some(self.usage.prompt_tokens)
     }
 
     /// Its first step begins; so many tokens of its prompt were in the cache.
@@ -142,13 +176,13 @@ impl Answer {
         let forced = self.think.as_ref().and_then(ThinkState::forced);
         let token = match forced {
             Some(token) => token,
-            None => match sampler::draw(chooser.scratch, logits, &self.request.params, &turn) {
+            None => match sampler::draw(chooser.scratch, logits, &self.params, &turn) {
                 Ok(drawn) => drawn.token,
                 Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
             },
         };
         let mut top = Vec::new();
-        let logprob = match self.request.logprobs {
+        let logprob = match self.logprobs {
             None => None,
             Some(n) => match raw_logprobs(chooser.scratch, logits, token, n, &mut top) {
                 Ok(logprob) => Some(logprob),
@@ -176,7 +210,7 @@ impl Answer {
         (logprob, top): (Option<f32>, Vec<sampler::TokenLogprob>),
         out: &mut Vec<u32>,
     ) -> Next {
-        if !self.request.ignore_stops && tokenizer.stops().contains(&id) {
+        if !self.ignore_stops && tokenizer.stops().contains(&id) {
             self.usage.completion_tokens += 1;
             return Next::Ends(Finish::Stop);
         }
@@ -197,9 +231,7 @@ impl Answer {
         }
         match stopped {
             Some(stop) => Next::Ends(Finish::StopString(stop)),
-            None if self.usage.completion_tokens == self.request.max_tokens => {
-                Next::Ends(Finish::Length)
-            }
+            None if self.usage.completion_tokens == self.max_tokens => Next::Ends(Finish::Length),
             None => Next::GoesOn,
         }
     }

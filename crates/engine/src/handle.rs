@@ -18,7 +18,8 @@ const INBOX_MAX: usize = 1024;
 pub struct RequestId(pub u64);
 
 enum Command {
-    Submit(RequestId, Box<Request>, Sink),
+    Submit(RequestId, Box<Request>, Vec<Sink>),
+    Warm(Vec<u32>, u64),
     Cancel(RequestId),
     Statistics(SyncSender<Statistics>),
 }
@@ -50,14 +51,27 @@ impl Engine {
 
     /// Hands in a request. Its events go to `sink`, on the engine's thread: a sink must not wait.
     pub fn submit(&self, request: Request, sink: Sink) -> RequestId {
+        self.submit_choices(request, vec![sink])
+    }
+
+    /// Hands in a request for as many answers as there are sinks. They share the pages of the
+    /// prompt; answer i is drawn with the seed that [`choice_seed`](crate::choice_seed) gives.
+    pub fn submit_choices(&self, request: Request, sinks: Vec<Sink>) -> RequestId {
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let command = Command::Submit(id, Box::new(request), sink);
+        let command = Command::Submit(id, Box::new(request), sinks);
         if let Err(error) = self.inbox().send(command)
-            && let Command::Submit(_, _, mut sink) = error.0
+            && let Command::Submit(_, _, sinks) = error.0
         {
-            refuse(&mut sink, Refusal::Stopped);
+            refuse(sinks, &Refusal::Stopped);
         }
         id
+    }
+
+    /// Asks for the prefix `tokens` to be computed when there is nothing else to do: prompt and
+    /// answer as the next turn will see them, its thinking left out.
+    pub fn warm(&self, tokens: Vec<u32>, salt: u64) {
+        // An engine that is gone has no next turn.
+        let _ = self.inbox().send(Command::Warm(tokens, salt));
     }
 
     /// Ends a request within a step; its sink is told.
@@ -113,7 +127,8 @@ fn run(mut core: Core, commands: &Receiver<Command>, started: Instant) {
 
 fn obey(core: &mut Core, command: Command, now: Micros) {
     match command {
-        Command::Submit(id, request, sink) => core.submit(id, *request, sink, now),
+        Command::Submit(id, request, sinks) => core.submit(id, *request, sinks, now),
+        Command::Warm(tokens, salt) => core.warm(tokens, salt),
         Command::Cancel(id) => core.cancel(id),
         // Whoever asked may have gone.
         Command::Statistics(reply) => drop(reply.send(core.statistics())),

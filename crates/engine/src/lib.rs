@@ -21,6 +21,7 @@ mod speculate;
 mod step;
 mod vocabulary;
 
+pub use answer::choice_seed;
 pub use error::Error;
 pub use handle::{Engine, RequestId};
 pub use loader::{Loaded, Options};

@@ -96,6 +96,10 @@ pub enum Refusal {
     Text(String),
     #[error("token {id} is not in the vocabulary of {vocab}")]
     NoSuchToken { id: u32, vocab: usize },
+    #[error("the prompt has {n} tokens, and with an answer at most {max} fit the context")]
+    TooLong { n: usize, max: usize },
+    #[error("an answer of no tokens was asked for")]
+    NoTokens,
     #[error("the engine has stopped")]
     Stopped,
 }

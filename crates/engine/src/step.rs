@@ -9,7 +9,7 @@ use schedule::{
     Admission, Arrival, Cache, End, Limits, Micros, Outcome, Scheduler, SequenceId, Step,
 };
 use simd::Best;
-use text::{Thinking, Tokenizer};
+use text::{StopStrings, Thinking, Tokenizer};
 
 use crate::Error;
 use crate::answer::{Answer, Chooser, Next};
@@ -33,6 +33,21 @@ pub enum Progress {
     Stepped,
 }
 
+/// A further answer whose first tokens are chosen.
+struct Born {
+    id: RequestId,
+    parent: SequenceId,
+    answer: Answer,
+    first: Vec<u32>,
+    next: Next,
+}
+
+/// The answers that will share a prompt with the one that computes it.
+struct Unborn {
+    id: RequestId,
+    choices: Vec<Answer>,
+}
+
 /// The engine without a thread: whoever owns it calls [`Core::step`].
 pub struct Core {
     pool: Pool,
@@ -46,7 +61,10 @@ pub struct Core {
     batch: Batch,
     scratch: Scratch,
     answers: BTreeMap<SequenceId, Answer>,
-    requests: BTreeMap<RequestId, SequenceId>,
+    requests: BTreeMap<RequestId, Vec<SequenceId>>,
+    /// Further answers to a prompt that is still being computed.
+    unborn: BTreeMap<SequenceId, Unborn>,
+    born: Vec<Born>,
     /// Tokens that each row of the step appends, one after another, and where each row's end.
     appended: Vec<u32>,
     ends: Vec<usize>,
@@ -57,6 +75,8 @@ pub struct Core {
     drafts: Vec<u32>,
     /// Rows whose answer ended in this step.
     ended: Vec<(SequenceId, Finish)>,
+    /// Salt and tokens of stored pages that nobody will ask for again, after so many tokens.
+    forgettable: Vec<(u64, Vec<u32>, usize)>,
 }
 
 impl Core {
@@ -93,52 +113,74 @@ impl Core {
             scratch,
             answers: BTreeMap::new(),
             requests: BTreeMap::new(),
+            unborn: BTreeMap::new(),
+            born: Vec::new(),
             appended: Vec::new(),
             ends: Vec::new(),
             rejected: Vec::new(),
             speculate,
             drafts: Vec::new(),
             ended: Vec::new(),
+            forgettable: Vec::new(),
         })
     }
 
-    /// Takes a request, or tells its sink why not.
-    pub fn submit(&mut self, id: RequestId, request: Request, mut sink: Sink, now: Micros) {
-        if let Err(refusal) = self.check(&request) {
-            refuse(&mut sink, refusal);
-            return;
+    /// Takes a request for as many answers as there are sinks, or tells them why not.
+    pub fn submit(&mut self, id: RequestId, mut request: Request, sinks: Vec<Sink>, now: Micros) {
+        let room = self.longest().saturating_sub(request.prompt.len());
+        request.max_tokens = request.max_tokens.min(room);
+        match self.take(&request, now) {
+            Ok((sequence, stops)) => {
+                let thinking = self.thinking.as_ref();
+                let answer = |choice| Answer::new(&request, choice, stops.clone(), thinking, now);
+                let mut choices: Vec<Answer> = sinks.into_iter().enumerate().map(answer).collect();
+                let first = choices.remove(0);
+                self.answers.insert(sequence, first);
+                self.requests.entry(id).or_default().push(sequence);
+                if !choices.is_empty() {
+                    self.unborn.insert(sequence, Unborn { id, choices });
+                }
+            }
+            Err(refusal) => refuse(sinks, &refusal),
+        }
+    }
+
+    fn take(
+        &mut self,
+        request: &Request,
+        now: Micros,
+    ) -> Result<(SequenceId, StopStrings), Refusal> {
+        request.params.check()?;
+        let stops = StopStrings::new(&request.stops);
+        let stops = stops.map_err(|error| Refusal::Text(error.to_string()))?;
+        let vocab = self.decoder.spec().vocab;
+        if let Some(&id) = request.prompt.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Refusal::NoSuchToken { id, vocab });
+        }
+        let (n, max) = (request.prompt.len(), self.longest());
+        if n >= max {
+            return Err(Refusal::TooLong { n, max });
+        }
+        if request.max_tokens == 0 {
+            return Err(Refusal::NoTokens);
         }
         let arrival = Arrival {
             tokens: request.prompt.clone(),
-            len_max: request.prompt.len().saturating_add(request.max_tokens).min(self.longest()),
+            len_max: n + request.max_tokens,
             logits_from: None,
             salt: request.salt,
             priority: request.priority,
             client: request.client,
             expires: request.expires,
         };
-        let answer = match Answer::new(request, sink, self.thinking.as_ref(), now) {
-            Ok(answer) => answer,
-            Err((error, mut sink)) => {
-                refuse(&mut sink, Refusal::Text(error.to_string()));
-                return;
-            }
-        };
-        match self.scheduler.submit(arrival, now) {
-            Ok(sequence) => {
-                self.answers.insert(sequence, answer);
-                self.requests.insert(id, sequence);
-            }
-            Err(error) => answer.finish(Finish::Refused(error.into())),
-        }
+        Ok((self.scheduler.submit(arrival, now)?, stops))
     }
 
-    fn check(&self, request: &Request) -> Result<(), Refusal> {
-        request.params.check()?;
-        let vocab = self.decoder.spec().vocab;
-        match request.prompt.iter().find(|&&id| id as usize >= vocab) {
-            Some(&id) => Err(Refusal::NoSuchToken { id, vocab }),
-            None => Ok(()),
+    /// Computes a prefix when there is nothing else to do.
+    pub fn warm(&mut self, tokens: Vec<u32>, salt: u64) {
+        if tokens.len() <= self.longest() {
+            // Too many waiting: it is only a convenience.
+            let _ = self.scheduler.warm(tokens, salt);
         }
     }
 
@@ -149,11 +191,9 @@ impl Core {
 
     /// Ends a request, wherever it is. Nothing happens if it has ended already.
     pub fn cancel(&mut self, id: RequestId) {
-        if let Some(sequence) = self.requests.remove(&id) {
+        for sequence in self.requests.remove(&id).unwrap_or_default() {
             self.scheduler.cancel(sequence, &mut self.cache);
-            if let Some(answer) = self.answers.remove(&sequence) {
-                answer.finish(Finish::Cancelled);
-            }
+            self.end(sequence, &Finish::Cancelled);
         }
     }
 
@@ -205,7 +245,7 @@ impl Core {
 
     fn tell_started_and_expired(&mut self, now: Micros) {
         for id in std::mem::take(&mut self.step.expired) {
-            self.end(id, Finish::Expired);
+            self.end(id, &Finish::Expired);
         }
         for id in &self.step.admitted {
             let n_cached = self.scheduler.sequence(*id).map_or(0, schedule::Sequence::n_cached);
@@ -258,6 +298,17 @@ impl Core {
                 if let Next::Ends(finish) = next {
                     self.ended.push((row.sequence, finish));
                 }
+                if let Some(unborn) = self.unborn.remove(&row.sequence) {
+                    // Each chooses its own first token by the same logits.
+                    for mut answer in unborn.choices {
+                        let mut first = Vec::new();
+                        let mut chooser = Chooser { appended: &mut first, ..chooser.reborrow() };
+                        let logits = own.chunks_exact(vocab);
+                        let (_, next) = answer.advance(&mut chooser, logits, (known, from));
+                        let (id, parent) = (unborn.id, row.sequence);
+                        self.born.push(Born { id, parent, answer, first, next });
+                    }
+                }
             }
             self.rejected.push(n_rejected);
             self.ends.push(chooser.appended.len());
@@ -277,39 +328,94 @@ impl Core {
     }
 
     fn commit(&mut self) {
+        self.forget_thinking();
+        // A parent's tokens wait until its pages have been shared.
+        let is_parent = |id| self.born.iter().any(|born| born.parent == id);
+        let mut parents = Vec::new();
         let mut from = 0;
-        let outcomes: Vec<Outcome<'_>> = self
-            .step
-            .rows
-            .iter()
-            .zip(&self.ends)
-            .zip(&self.rejected)
-            .map(|((row, &to), &n_rejected)| {
-                let finished = self.ended.iter().any(|(id, _)| *id == row.sequence);
-                let appended = if finished { &[] } else { &self.appended[from..to] };
-                from = to;
-                Outcome { n_rejected, appended, finished }
-            })
-            .collect();
+        let mut outcomes = Vec::with_capacity(self.step.rows.len());
+        for ((row, &to), &n_rejected) in self.step.rows.iter().zip(&self.ends).zip(&self.rejected) {
+            let parent = is_parent(row.sequence);
+            let finished = self.ended.iter().any(|(id, _)| *id == row.sequence);
+            let appended = &self.appended[from..to];
+            if parent {
+                parents.push((row.sequence, appended.to_vec(), finished));
+            }
+            let appended = if finished || parent { &[] } else { appended };
+            outcomes.push(Outcome { n_rejected, appended, finished: finished && !parent });
+            from = to;
+        }
         let ended = self.scheduler.commit(&self.step, &outcomes, &mut self.cache);
+        for (parent, first, finished) in parents {
+            self.give_birth(parent, &first, finished);
+        }
         for (id, finish) in std::mem::take(&mut self.ended) {
-            self.end(id, finish);
+            self.end(id, &finish);
         }
         for ended in ended.iter().filter(|ended| ended.reason == End::Length) {
-            self.end(ended.sequence, Finish::Length);
+            self.end(ended.sequence, &Finish::Length);
+        }
+        for (salt, tokens, keep) in std::mem::take(&mut self.forgettable) {
+            self.cache.forget(salt, &tokens, keep);
         }
     }
 
-    fn end(&mut self, id: SequenceId, finish: Finish) {
-        if let Some(answer) = self.answers.remove(&id) {
-            answer.finish(finish);
+    /// Notes the pages that nobody will ask for again once this step is committed.
+    fn forget_thinking(&mut self) {
+        for (id, _) in &self.ended {
+            let answer = self.answers.get(id).and_then(|a| Some((a.salt, a.reusable()?)));
+            if let (Some((salt, keep)), Some(sequence)) = (answer, self.scheduler.sequence(*id)) {
+                // The page that prompt and answer share holds some of the answer.
+                let keep = keep / PAGE * PAGE;
+                self.forgettable.push((salt, sequence.known().to_vec(), keep));
+            }
         }
-        self.requests.retain(|_, sequence| *sequence != id);
+    }
+
+    /// Shares the pages of a computed prompt among its answers, and lets each begin.
+    fn give_birth(&mut self, parent: SequenceId, first: &[u32], finished: bool) {
+        let born: Vec<Born> = self.born.extract_if(.., |born| born.parent == parent).collect();
+        let children = self.scheduler.fork(parent, born.len(), &mut self.cache);
+        for (child, born) in children.into_iter().zip(born) {
+            self.answers.insert(child, born.answer);
+            self.requests.entry(born.id).or_default().push(child);
+            match born.next {
+                Next::GoesOn => self.begin(child, &born.first),
+                Next::Ends(finish) => {
+                    self.scheduler.cancel(child, &mut self.cache);
+                    self.end(child, &finish);
+                }
+            }
+        }
+        if finished {
+            self.scheduler.cancel(parent, &mut self.cache);
+        } else {
+            self.begin(parent, first);
+        }
+    }
+
+    fn begin(&mut self, id: SequenceId, first: &[u32]) {
+        self.scheduler.extend(id, first).expect("a first token fits, or the prompt was refused");
+    }
+
+    fn end(&mut self, id: SequenceId, finish: &Finish) {
+        if let Some(answer) = self.answers.remove(&id) {
+            answer.finish(finish.clone());
+        }
+        for answer in self.unborn.remove(&id).into_iter().flat_map(|unborn| unborn.choices) {
+            answer.finish(finish.clone());
+        }
+        self.requests.retain(|_, sequences| {
+            sequences.retain(|sequence| *sequence != id);
+            !sequences.is_empty()
+        });
     }
 }
 
-/// Tells a sink that its request was not taken.
-pub(crate) fn refuse(sink: &mut Sink, refusal: Refusal) {
-    let finish = Finish::Refused(refusal);
-    sink(Event::Finished { finish, usage: Usage::default(), pieces: Vec::new() });
+/// Tells sinks that their request was not taken.
+pub(crate) fn refuse(sinks: Vec<Sink>, refusal: &Refusal) {
+    for mut sink in sinks {
+        let finish = Finish::Refused(refusal.clone());
+        sink(Event::Finished { finish, usage: Usage::default(), pieces: Vec::new() });
+    }
 }

@@ -5,11 +5,11 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-use model::Kv;
+use model::{Kv, PAGE};
 use ruminate_engine::sampler::Params;
 use ruminate_engine::{
-    Core, Event, Finish, Loaded, Options, Progress, Request, RequestId, Speculate, Think,
-    ThinkStart, Token, Usage,
+    Core, Event, Finish, Loaded, Options, Progress, Request, RequestId, Sink, Speculate, Think,
+    ThinkStart, Token, Usage, choice_seed,
 };
 use schedule::{ClientId, Micros, Priority};
 use text::{Conversation, Message, Piece, Place, Role, ThinkLimits};
@@ -104,7 +104,7 @@ fn run(core: &mut Core, requests: Vec<Request>, apart: usize) -> Vec<Outcome> {
     for (i, request) in requests.into_iter().enumerate() {
         let (sender, receiver) = channel();
         let sink = Box::new(move |event| sender.send(event).is_ok());
-        core.submit(RequestId(1000 + i as u64), request, sink, Micros(0));
+        core.submit(RequestId(1000 + i as u64), request, vec![sink], Micros(0));
         events.push(receiver);
         for _ in 0..apart {
             step(core);
@@ -230,7 +230,7 @@ fn a_cancelled_or_refused_request_is_told_and_leaves_nothing_behind() {
     let mut core = Core::new(load("llama", &options(2))).unwrap();
     let (sender, events) = channel();
     let sink = Box::new(move |event| sender.send(event).is_ok());
-    core.submit(RequestId(1), request(&[1, 2, 3], 200, params(0.0, 0)), sink, Micros(0));
+    core.submit(RequestId(1), request(&[1, 2, 3], 200, params(0.0, 0)), vec![sink], Micros(0));
     for _ in 0..5 {
         step(&mut core);
     }
@@ -241,7 +241,7 @@ fn a_cancelled_or_refused_request_is_told_and_leaves_nothing_behind() {
     let (sender, events) = channel();
     drop(events);
     let sink = Box::new(move |event| sender.send(event).is_ok());
-    core.submit(RequestId(2), request(&[1, 2, 3], 200, params(0.0, 0)), sink, Micros(0));
+    core.submit(RequestId(2), request(&[1, 2, 3], 200, params(0.0, 0)), vec![sink], Micros(0));
     for _ in 0..3 {
         step(&mut core);
     }
@@ -256,6 +256,48 @@ fn a_cancelled_or_refused_request_is_told_and_leaves_nothing_behind() {
     let outcome = run(&mut core, vec![request(&[1; 400], 5, params(0.0, 0))], 0).remove(0);
     let Finish::Refused(refusal) = outcome.finish else { panic!("{:?}", outcome.finish) };
     assert!(refusal.to_string().contains("400"), "{refusal}");
+}
+
+#[test]
+fn several_answers_share_a_prompt_and_each_is_what_its_seed_gives_alone() {
+    for family in ["llama", "deepseek_v3"] {
+        let prompt = &prompts()[1];
+        let mut core = Core::new(load(family, &options(8))).unwrap();
+        let (mut sinks, mut events): (Vec<Sink>, Vec<_>) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let (sender, receiver) = channel();
+            sinks.push(Box::new(move |event| sender.send(event).is_ok()));
+            events.push(receiver);
+        }
+        core.submit(RequestId(1), request(prompt, 30, params(1.0, 77)), sinks, Micros(0));
+        while step(&mut core) == Progress::Stepped {}
+        for (choice, events) in events.iter().enumerate() {
+            let seed = choice_seed(77, choice);
+            let mut core = Core::new(load(family, &options(1))).unwrap();
+            let alone = run(&mut core, vec![request(prompt, 30, params(1.0, seed))], 0).remove(0);
+            assert_eq!(Outcome::collect(events).bits(), alone.bits(), "{family}, {choice}");
+        }
+        assert_eq!(core.statistics().n_pages_used, 0);
+    }
+}
+
+#[test]
+fn the_next_turn_finds_its_prefix_warm_and_the_thinking_gone() {
+    let mut core = Core::new(load("qwen3", &options(2))).unwrap();
+    let think = Some(ThinkStart { limits: ThinkLimits { budget: Some(9), min: 0 }, inside: true });
+    let prompt = &prompts()[1];
+    let ask = Request { think, ..request(prompt, 140, params(1.0, 1)) };
+    let outcome = run(&mut core, vec![ask], 0).remove(0);
+    assert!(outcome.usage.thinking_tokens >= 9);
+    // Of the answered sequence only the prompt's whole pages are still stored.
+    assert_eq!(core.statistics().n_pages_cached, prompt.len() / PAGE);
+    let answer = outcome.tokens.iter().filter(|token| token.place == Place::Answer);
+    let next: Vec<u32> = prompt.iter().copied().chain(answer.map(|token| token.id)).collect();
+    core.warm(next.clone(), 0);
+    while step(&mut core) == Progress::Stepped {}
+    let turn = request(&[&next[..], &[1, 2]].concat(), 5, params(0.0, 0));
+    let outcome = run(&mut core, vec![turn], 0).remove(0);
+    assert_eq!(outcome.usage.cached_tokens, next.len() / PAGE * PAGE);
 }
 
 #[test]

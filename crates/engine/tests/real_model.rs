@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ruminate_engine::{Loaded, Options, score};
+use model::Limits;
+use ruminate_engine::{Error, Options, Plan, Vocabulary, score};
 use simd::Best;
 
 /// The model that `cargo xtask fetch smollm2` brings.
@@ -48,22 +49,27 @@ impl Difference {
 #[test]
 fn the_likeliest_tokens_agree_with_llama_cpp_as_far_as_8_bit_activations_allow() {
     let expected = expected();
-    let options = Options { sequences_max: 8, context: Some(512), ..Options::default() };
-    let mut loaded = Loaded::open(&smollm2(), &options, &|_, _| ()).unwrap();
+    let checkpoint = formats::open(&smollm2()).unwrap();
+    let spec = spec::ModelSpec::from_config(&checkpoint.config).unwrap();
+    let vocabulary = Vocabulary::read(&checkpoint.path, &checkpoint.text, spec.family).unwrap();
     let text = expected["text"].as_str().unwrap();
-    let ids = loaded.vocabulary.tokenizer.encode_text(text).unwrap();
+    let ids = vocabulary.tokenizer.encode_text(text).unwrap();
     let their_ids = expected["ids"].as_array().unwrap().iter();
     assert_eq!(ids, their_ids.map(|id| id.as_u64().unwrap() as u32).collect::<Vec<_>>());
 
-    let checkpoint = formats::open(&smollm2()).unwrap();
-    let spec = spec::ModelSpec::from_config(&checkpoint.config).unwrap();
     let source = reference::FileSource::new(&spec, &checkpoint.config, &*checkpoint.weights);
     let exact = reference::logits(&spec, &source, &ids).unwrap();
+
+    let options = Options { context: Some(512), ..Options::default() };
+    let limits = Limits { tokens_per_step: 8, logits_per_step: 8 };
+    let bytes = checkpoint.weights.bytes();
+    let plan = Plan::new(&checkpoint.path, &spec, bytes, &options, limits).unwrap();
+    let mut model = plan.load(&checkpoint, spec, &options, &|_, _| ()).unwrap();
 
     let [mut ours_exact, mut theirs_exact, mut ours_theirs] =
         [(); 3].map(|()| Difference::default());
     let mut n_same_first = 0;
-    score(&mut loaded, &ids, |position, logits| {
+    score(&mut model, &ids, |position, logits| {
         let exact = &exact[position * logits.len()..][..logits.len()];
         let total = simd::math::log_sum_exp(Best::detect(), logits);
         let exact_total = simd::math::log_sum_exp(Best::detect(), exact);
@@ -78,6 +84,7 @@ fn the_likeliest_tokens_agree_with_llama_cpp_as_far_as_8_bit_activations_allow()
             theirs_exact.add(theirs, exact);
             ours_theirs.add(ours, theirs);
         }
+        Ok::<(), Error>(())
     })
     .unwrap();
     assert!(ours_exact.mean() <= 1.15 * theirs_exact.mean(), "we are {} off", ours_exact.mean());
