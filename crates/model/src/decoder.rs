@@ -1,5 +1,7 @@
 //! The decoder of every family.
 
+use std::time::Instant;
+
 use formats::{Tensor, Weights};
 use ops::{residual, rmsnorm, rope};
 use panels::{Activations, Form, Panels, matmul};
@@ -9,8 +11,10 @@ use spec::{AttentionSpec, Dialect, FfnSpec, ModelSpec, RopeScaling, Slot};
 use crate::attention::{self, Angles, Attention, Step};
 use crate::batch::Batch;
 use crate::error::Error;
-use crate::ffn::{self, Ffn};
+use crate::experts::{ExpertMemory, ExpertStatistics, Loads, Routed, Sources, Store};
+use crate::ffn::{self, Ffn, Product};
 use crate::kv::{self, Kv};
+use crate::products::Products;
 use crate::weights::Loader;
 
 /// How much one step may hold: what the buffers are sized by.
@@ -34,8 +38,11 @@ pub struct Decoder {
     /// Radians a position. (half)
     frequencies: Vec<f64>,
     arena: Arena,
-    /// Rows of logits that the last step left.
+    /// Tokens of the last step, and rows of logits that it left.
+    n_tokens: usize,
     n_logits: usize,
+    /// Bytes of experts that the last step read.
+    expert_bytes: u64,
 }
 
 struct Layer {
@@ -70,14 +77,33 @@ struct Arena {
 impl Decoder {
     /// Reads and packs the weights of `spec`. `progress` is told the bytes of each tensor that has
     /// been read.
+    ///
+    /// # Errors
+    /// Weights that are missing or do not fill the spec.
     pub fn load(
         weights: &dyn Weights,
-        (spec, dialect): (ModelSpec, Dialect),
+        what: (ModelSpec, Dialect),
         limits: Limits,
         pool: &Pool,
         progress: &dyn Fn(u64),
     ) -> Result<Decoder, Error> {
-        let loader = Loader { spec: &spec, dialect, weights, pool, progress };
+        Decoder::load_within(weights, what, limits, (pool, progress), ExpertMemory::Resident)
+    }
+
+    /// The same, keeping routed experts where `experts` says. Logits are the same bits.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`]; [`Error::ExpertMemory`] for fewer bytes than
+    /// [`Footprint::experts_min`](crate::Footprint::experts_min).
+    pub fn load_within(
+        weights: &dyn Weights,
+        (spec, dialect): (ModelSpec, Dialect),
+        limits: Limits,
+        (pool, progress): (&Pool, &dyn Fn(u64)),
+        experts: ExpertMemory,
+    ) -> Result<Decoder, Error> {
+        let is_storing_experts = matches!(experts, ExpertMemory::Within { .. });
+        let loader = Loader { spec: &spec, dialect, weights, pool, progress, is_storing_experts };
         let (vocab, dim) = (spec.vocab, spec.dim);
         let embedding = loader.tensor(Slot::Embedding, 0, &[vocab, dim])?;
         let head = match spec.tied_head {
@@ -100,7 +126,15 @@ impl Decoder {
         };
         let frequencies = spec.rope().frequencies(table.as_deref());
         let output_norm = loader.vector(Slot::OutputNorm, 0, dim)?;
-        let arena = Arena::new(&spec, limits, &layers, &head);
+        // Last, when what loading took for a moment is free again.
+        let store = match experts {
+            ExpertMemory::Resident => None,
+            ExpertMemory::Within { bytes, guess } => {
+                Some(Store::open(Sources::find(&loader)?, bytes, guess)?)
+            }
+        };
+        let routed = Routed { loads: Loads::new(&spec), store };
+        let arena = Arena::new(&spec, limits, (&layers, &head), routed);
         Ok(Decoder {
             spec,
             limits,
@@ -110,7 +144,9 @@ impl Decoder {
             head,
             frequencies,
             arena,
+            n_tokens: 0,
             n_logits: 0,
+            expert_bytes: 0,
         })
     }
 
@@ -122,10 +158,29 @@ impl Decoder {
         self.limits
     }
 
-    /// Bytes of packed weights in memory; the embedding stays in its file.
+    /// Bytes of packed weights in memory, a cache of experts included; the embedding stays in its
+    /// file.
     pub fn weights_bytes(&self) -> usize {
         let layers = self.layers.iter().map(|layer| layer.attention.bytes() + layer.ffn.bytes());
-        layers.sum::<usize>() + self.head.bytes()
+        let cache = self.expert_statistics().map_or(0, |statistics| statistics.bytes as usize);
+        layers.sum::<usize>() + self.head.bytes() + cache
+    }
+
+    /// How experts came from their files; none if all are in memory.
+    pub fn expert_statistics(&self) -> Option<ExpertStatistics> {
+        self.arena.ffn.routed.store.as_ref().map(Store::statistics)
+    }
+
+    /// How often tokens chose each expert of a layer since the model was loaded; empty for a dense
+    /// layer. (E)
+    pub fn expert_counts(&self, layer: usize) -> &[u64] {
+        self.arena.ffn.routed.loads.layer(layer)
+    }
+
+    /// Experts that at least one token of a step chose, summed over steps and layers since the
+    /// model was loaded.
+    pub fn experts_touched(&self) -> u64 {
+        self.arena.ffn.routed.loads.distinct()
     }
 
     /// The logits (L, V) of the rows that `batch` wants. The step's keys and values go into `kv`.
@@ -134,7 +189,7 @@ impl Decoder {
     ///
     /// If the batch exceeds the limits, or names a token or a page that is not there.
     pub fn forward(&mut self, pool: &Pool, batch: &Batch, kv: &mut Kv) -> Result<&[f32], Error> {
-        let n_tokens = batch.n_tokens();
+        let (n_tokens, started) = (batch.n_tokens(), Instant::now());
         assert!(n_tokens <= self.limits.tokens_per_step, "a step of {n_tokens} tokens");
         let (dim, eps, half) = (self.spec.dim, self.spec.norm_eps, self.frequencies.len());
         let s = &mut self.arena;
@@ -152,17 +207,38 @@ impl Decoder {
             residual::add(pool, x, y);
 
             rmsnorm::forward(pool, s.h.resize(n_tokens, dim), x, &layer.ffn_norm, eps);
-            let outcome = layer.ffn.forward(pool, y, &mut s.h, &mut s.ffn);
-            outcome.map_err(|_| Error::RouterNotFinite { layer: i })?;
+            let next = self.layers.get(i + 1).map(|next| &next.ffn);
+            layer.ffn.forward(pool, y, &mut s.h, &mut s.ffn, next)?;
             residual::add(pool, x, y);
         }
         self.head(pool, batch);
+        self.n_tokens = n_tokens;
+        self.expert_bytes = self.arena.ffn.take_bytes_read();
+        if let Some(store) = &mut self.arena.ffn.routed.store {
+            store.end_step(started.elapsed());
+        }
         Ok(self.last_logits())
     }
 
     /// What the last step brought: (L, V).
     pub fn last_logits(&self) -> &[f32] {
         &self.arena.logits[..self.n_logits * self.spec.vocab]
+    }
+
+    /// What the products of the last step took.
+    pub fn last_products(&self) -> Products {
+        let mut products = Products { weights_bytes: self.expert_bytes, ops: Vec::new() };
+        for layer in &self.layers {
+            layer.attention.products(&mut |w| products.add(w, self.n_tokens));
+            layer.ffn.products(&mut |product| match product {
+                Product::All(w) => products.add(w, self.n_tokens),
+                Product::Chosen { ty, ops } => products.add_ops(ty, ops * self.n_tokens as u64),
+            });
+        }
+        if self.n_logits > 0 {
+            products.add(&self.head, self.n_logits);
+        }
+        products
     }
 
     /// Bytes that the buffers of a step take, about: those of int8 activations, which depend on
@@ -222,7 +298,12 @@ fn embed(pool: &Pool, x: &mut [f32], embedding: &Tensor, tokens: &[u32]) {
 }
 
 impl Arena {
-    fn new(spec: &ModelSpec, limits: Limits, layers: &[Layer], head: &Panels) -> Arena {
+    fn new(
+        spec: &ModelSpec,
+        limits: Limits,
+        (layers, head): (&[Layer], &Panels),
+        routed: Routed,
+    ) -> Arena {
         let Limits { tokens_per_step: tokens, logits_per_step: logits } = limits;
         let mut forms: Vec<Form> = vec![head.form()];
         for layer in layers {
@@ -239,7 +320,7 @@ impl Arena {
             cos: vec![0.0; tokens * half],
             sin: vec![0.0; tokens * half],
             attention: attention::Scratch::new(spec, tokens, &forms),
-            ffn: ffn::Scratch::new(spec, tokens, &forms),
+            ffn: ffn::Scratch::new(spec, tokens, &forms, routed),
             last: vec![0.0; logits * spec.dim],
             last_normed: Activations::new(logits, spec.dim, &forms),
             logits: vec![0.0; logits * spec.vocab],

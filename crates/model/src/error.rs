@@ -14,6 +14,12 @@ pub enum Error {
     GroupTooLarge { group: usize, max: usize },
     #[error("the router of layer {layer} got numbers that are not finite")]
     RouterNotFinite { layer: usize },
+    #[error("the experts of layer {layer} are of several types")]
+    MixedExperts { layer: usize },
+    #[error("tensor {name} is in no file that it could be read from again")]
+    NoFile { name: String },
+    #[error("a cache of experts in {bytes} bytes is too small; the least is {least}")]
+    ExpertMemory { bytes: u64, least: u64 },
     #[error(transparent)]
     Weights(#[from] formats::Error),
 }

@@ -102,6 +102,25 @@ impl Kv {
         self.kv_type
     }
 
+    /// Writes `values` over the whole cache, again and again: a past for measurements, without
+    /// computing one.
+    pub fn fill(&mut self, values: &[f32]) {
+        for layer in &mut self.layers {
+            let values = values.iter().cycle();
+            match layer {
+                LayerKv::F32(cache) => cache.iter_mut().zip(values).for_each(|(x, v)| *x = *v),
+                LayerKv::F16(cache) => {
+                    let values = values.map(|&v| half::f16::from_f32(v).to_bits());
+                    cache.iter_mut().zip(values).for_each(|(x, v)| *x = v);
+                }
+                LayerKv::Bf16(cache) => {
+                    let values = values.map(|&v| half::bf16::from_f32(v).to_bits());
+                    cache.iter_mut().zip(values).for_each(|(x, v)| *x = v);
+                }
+            }
+        }
+    }
+
     /// Copies page `from` over page `to` in every layer.
     pub fn copy_page(&mut self, from: u32, to: u32) {
         for (layer, &len) in self.layers.iter_mut().zip(&self.page_lens) {
@@ -143,5 +162,8 @@ mod tests {
         kv.copy_page(2, 0);
         let LayerKv::F32(layer) = &kv.layers[0] else { panic!("an f32 cache") };
         assert_eq!(layer, &[5.0, 6.0, 3.0, 4.0, 5.0, 6.0]);
+        kv.fill(&[1.0, -2.0, 0.5, 0.0]);
+        let LayerKv::F32(layer) = &kv.layers[0] else { panic!("an f32 cache") };
+        assert_eq!(layer, &[1.0, -2.0, 0.5, 0.0, 1.0, -2.0]);
     }
 }

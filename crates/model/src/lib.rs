@@ -11,13 +11,17 @@ mod attention;
 mod batch;
 mod decoder;
 mod error;
+mod experts;
 mod ffn;
 mod groups;
 mod kv;
+mod products;
 mod weights;
 
 pub use batch::Batch;
 pub use decoder::{Decoder, Limits};
 pub use error::Error;
+pub use experts::{ExpertMemory, ExpertStatistics, Footprint, Guess};
 pub use kv::{Kv, KvType};
 pub use ops::attention::PAGE;
+pub use products::Products;

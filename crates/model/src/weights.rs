@@ -1,6 +1,8 @@
 //! Slots filled from a source of tensors: every shape is checked here, once.
 
-use formats::{Tensor, Weights};
+use std::sync::Arc;
+
+use formats::{Origin, Tensor, TensorLayout, Weights};
 use panels::Panels;
 use par::Pool;
 use quant::QuantType;
@@ -16,6 +18,8 @@ pub(crate) struct Loader<'a> {
     pub pool: &'a Pool,
     /// Told the bytes of each tensor that has been read.
     pub progress: &'a dyn Fn(u64),
+    /// Whether routed experts stay in their files until they are chosen.
+    pub is_storing_experts: bool,
 }
 
 impl Loader<'_> {
@@ -48,17 +52,16 @@ impl Loader<'_> {
 
     fn named(&self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
         let tensor = self.weights.tensor(name)?;
-        if tensor.shape != shape {
-            let (found, expected) = (tensor.shape, shape.to_vec());
-            return Err(Error::Shape { name: tensor.name, found, expected });
-        }
-        let cols = shape[shape.len() - 1];
-        if tensor.quant.row_bytes(cols).is_none() {
-            let (name, quant) = (tensor.name, tensor.quant.name());
-            return Err(Error::Blocks { name, cols, quant });
-        }
+        check(name, tensor.quant, &tensor.shape, shape)?;
         (self.progress)(tensor.bytes.len() as u64);
         Ok(tensor)
+    }
+
+    /// The type of a tensor of that shape, and where it lies; it is not read.
+    fn located(&self, name: &str, shape: &[usize]) -> Result<(QuantType, Origin), Error> {
+        let (TensorLayout { name, quant, shape: found }, origin) = self.weights.locate(name)?;
+        check(&name, quant, &found, shape)?;
+        Ok((quant, origin.ok_or(Error::NoFile { name })?))
     }
 
     /// A vector (n) in f32.
@@ -83,13 +86,51 @@ impl Loader<'_> {
         layer: usize,
         (n, rows, cols): (usize, usize, usize),
     ) -> Result<Vec<Panels>, Error> {
-        if self.name(slot, layer, 0) != self.name(slot, layer, 1) {
+        if self.are_apart(slot, layer) {
             let expert = |expert| self.named(&self.name(slot, layer, expert), &[rows, cols]);
             return (0..n).map(|e| self.pack(&expert(e)?)).collect();
         }
         let stacked = self.tensor(slot, layer, &[n, rows, cols])?;
         let expert = stacked.bytes.chunks_exact(stacked.bytes.len() / n);
         Ok(expert.map(|bytes| Panels::pack(self.pool, stacked.quant, rows, cols, bytes)).collect())
+    }
+
+    /// The types of the matrices (rows, cols) of all experts of a layer, and where they lie.
+    pub(crate) fn locate_experts(
+        &self,
+        slot: Slot,
+        layer: usize,
+        (n, rows, cols): (usize, usize, usize),
+    ) -> Result<Vec<(QuantType, Origin)>, Error> {
+        if self.are_apart(slot, layer) {
+            let expert = |expert| self.located(&self.name(slot, layer, expert), &[rows, cols]);
+            return (0..n).map(expert).collect();
+        }
+        let (quant, first) = self.located(&self.name(slot, layer, 0), &[n, rows, cols])?;
+        let bytes = rows * quant.row_bytes(cols).expect("checked when it was located");
+        let origin = |expert| Origin {
+            path: Arc::clone(&first.path),
+            offset: first.offset + (expert * bytes) as u64,
+        };
+        Ok((0..n).map(|expert| (quant, origin(expert))).collect())
+    }
+
+    /// The same of the scales of FP8 matrices (rows, cols).
+    pub(crate) fn locate_scales(
+        &self,
+        slot: Slot,
+        layer: usize,
+        (n, rows, cols): (usize, usize, usize),
+    ) -> Result<Vec<(QuantType, Origin)>, Error> {
+        let shape = [rows.div_ceil(FP8_BLOCK), cols.div_ceil(FP8_BLOCK)];
+        let scales =
+            |expert| self.located(&format!("{}_scale_inv", self.name(slot, layer, expert)), &shape);
+        (0..n).map(scales).collect()
+    }
+
+    /// Whether each expert has a tensor of its own.
+    fn are_apart(&self, slot: Slot, layer: usize) -> bool {
+        self.name(slot, layer, 0) != self.name(slot, layer, 1)
     }
 
     /// A tensor (rows, cols), packed. FP8 brings its scales from the tensor beside it.
@@ -107,6 +148,19 @@ impl Loader<'_> {
         let shape = [tensor.shape[0].div_ceil(FP8_BLOCK), tensor.shape[1].div_ceil(FP8_BLOCK)];
         Ok(self.named(&format!("{}_scale_inv", tensor.name), &shape)?.to_f32())
     }
+}
+
+/// Refuses a tensor that is not of the shape `expected`, or whose rows are not whole blocks.
+fn check(name: &str, quant: QuantType, found: &[usize], expected: &[usize]) -> Result<(), Error> {
+    if found != expected {
+        let (found, expected) = (found.to_vec(), expected.to_vec());
+        return Err(Error::Shape { name: name.into(), found, expected });
+    }
+    let cols = expected[expected.len() - 1];
+    if quant.row_bytes(cols).is_none() {
+        return Err(Error::Blocks { name: name.into(), cols, quant: quant.name() });
+    }
+    Ok(())
 }
 
 /// Rows and columns that share a scale in DeepSeek's FP8 files.

@@ -148,7 +148,12 @@ impl Panels {
 
     /// In what form activations must be prepared for this matrix.
     pub fn form(&self) -> Form {
-        match self.ty.block_len() {
+        Self::form_of(self.ty)
+    }
+
+    /// The same for any matrix of a type.
+    pub fn form_of(ty: QuantType) -> Form {
+        match ty.block_len() {
             32 => Form::Int8Per32,
             256 => Form::Int8Per256,
             _ => Form::F32,

@@ -129,7 +129,7 @@ impl Gqa {
         matmul(pool, y, &scratch.attended, &self.out);
     }
 
-    fn matrices(&self) -> [&Panels; 4] {
+    pub(crate) fn matrices(&self) -> [&Panels; 4] {
         [&self.query, &self.key, &self.value, &self.out]
     }
 

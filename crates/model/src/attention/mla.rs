@@ -265,7 +265,7 @@ impl Mla {
         });
     }
 
-    fn matrices(&self) -> impl Iterator<Item = &Panels> {
+    pub(crate) fn matrices(&self) -> impl Iterator<Item = &Panels> {
         let query = match &self.query {
             Query::Whole(whole) => [whole, whole],
             Query::Ranked { down, up, .. } => [down, up],

@@ -3,7 +3,7 @@
 mod gqa;
 mod mla;
 
-use panels::{Activations, Form};
+use panels::{Activations, Form, Panels};
 use par::Pool;
 use spec::{AttentionSpec, ModelSpec};
 
@@ -76,6 +76,14 @@ impl Attention {
                 mla.forward(step, y, x, kv, scratch);
             }
             _ => unreachable!("all layers of a model attend in the same way"),
+        }
+    }
+
+    /// Tells each matrix that every token is multiplied with.
+    pub(crate) fn products(&self, tell: &mut dyn FnMut(&Panels)) {
+        match self {
+            Attention::Gqa(gqa) => gqa.matrices().into_iter().for_each(tell),
+            Attention::Mla(mla) => mla.matrices().for_each(tell),
         }
     }
 

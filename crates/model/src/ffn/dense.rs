@@ -5,6 +5,7 @@ use panels::{Activations, Form, Panels, matmul};
 use par::Pool;
 use spec::Slot;
 
+use super::Product;
 use crate::error::Error;
 use crate::weights::Loader;
 
@@ -66,6 +67,10 @@ impl Dense {
         swiglu::forward(pool, gate, up);
         scratch.gate.prepare_for(pool, &[&self.down]);
         matmul(pool, y, &scratch.gate, &self.down);
+    }
+
+    pub(crate) fn products(&self, tell: &mut dyn FnMut(Product<'_>)) {
+        self.matrices().into_iter().for_each(|w| tell(Product::All(w)));
     }
 
     fn matrices(&self) -> [&Panels; 3] {

@@ -3,12 +3,13 @@
 mod dense;
 mod moe;
 
-use ops::router::NotFinite;
-use panels::{Activations, Form};
+use panels::{Activations, Form, Panels};
 use par::Pool;
+use quant::QuantType;
 use spec::{FfnSpec, ModelSpec};
 
 use crate::error::Error;
+use crate::experts::Routed;
 use crate::weights::Loader;
 
 /// A layer's feed-forward part and its weights.
@@ -17,10 +18,21 @@ pub(crate) enum Ffn {
     Moe(Box<moe::Moe>),
 }
 
-/// Buffers that all layers share.
+/// Buffers that all layers share, and the experts that sparse layers take turns with.
 pub(crate) struct Scratch {
     dense: dense::Scratch,
     moe: Option<moe::Scratch>,
+    pub routed: Routed,
+}
+
+/// A matrix product of a step.
+#[derive(Clone, Copy)]
+pub(crate) enum Product<'a> {
+    /// Of every token with this.
+    All(&'a Panels),
+    /// Of every token with the experts that it chose: so many operations a token. What they read
+    /// is counted while running.
+    Chosen { ty: QuantType, ops: u64 },
 }
 
 impl Ffn {
@@ -33,22 +45,35 @@ impl Ffn {
         })
     }
 
-    /// y (T, D) from the normed rows x (T, D).
+    /// y (T, D) from the normed rows x (T, D). `next` is the next layer's part.
     pub(crate) fn forward(
         &self,
         pool: &Pool,
         y: &mut [f32],
         x: &mut Activations,
         scratch: &mut Scratch,
-    ) -> Result<(), NotFinite> {
+        next: Option<&Ffn>,
+    ) -> Result<(), Error> {
         match self {
             Ffn::Dense(dense) => dense.forward(pool, y, x, &mut scratch.dense),
             Ffn::Moe(moe) => {
                 let own = scratch.moe.as_mut().expect("a sparse model has buffers for experts");
-                moe.forward(pool, y, x, own, &mut scratch.dense)?;
+                let next = next.and_then(|next| match next {
+                    Ffn::Moe(moe) => Some(&**moe),
+                    Ffn::Dense(_) => None,
+                });
+                let scratch = (own, &mut scratch.dense, &mut scratch.routed);
+                moe.forward(pool, y, x, scratch, next)?;
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn products(&self, tell: &mut dyn FnMut(Product<'_>)) {
+        match self {
+            Ffn::Dense(dense) => dense.products(tell),
+            Ffn::Moe(moe) => moe.products(tell),
+        }
     }
 
     pub(crate) fn forms(&self, forms: &mut Vec<Form>) {
@@ -58,7 +83,7 @@ impl Ffn {
         }
     }
 
-    /// Bytes of the weights in memory.
+    /// Bytes of the weights in memory, stored experts apart.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Ffn::Dense(dense) => dense.bytes(),
@@ -68,8 +93,13 @@ impl Ffn {
 }
 
 impl Scratch {
+    /// Bytes of the experts that were read since the last call.
+    pub(crate) fn take_bytes_read(&mut self) -> u64 {
+        self.moe.as_mut().map_or(0, |moe| std::mem::take(&mut moe.bytes_read))
+    }
+
     /// Buffers for steps of up to `tokens` tokens.
-    pub(crate) fn new(spec: &ModelSpec, tokens: usize, forms: &[Form]) -> Scratch {
+    pub(crate) fn new(spec: &ModelSpec, tokens: usize, forms: &[Form], routed: Routed) -> Scratch {
         let hidden = spec.layers.iter().map(|layer| match &layer.ffn {
             FfnSpec::Dense { hidden } => *hidden,
             FfnSpec::Moe(moe) => moe.shared_hidden,
@@ -79,6 +109,6 @@ impl Scratch {
             FfnSpec::Moe(moe) => Some(moe::Scratch::new(moe, spec.dim, tokens, forms)),
             FfnSpec::Dense { .. } => None,
         });
-        Scratch { dense: dense::Scratch::new(hidden, tokens, forms), moe }
+        Scratch { dense: dense::Scratch::new(hidden, tokens, forms), moe, routed }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use formats::Access;
 use par::Pool;
-use ruminate_model::{Batch, Decoder, Kv, KvType, Limits, PAGE};
+use ruminate_model::{Batch, Decoder, ExpertMemory, Footprint, Guess, Kv, KvType, Limits, PAGE};
 use safetensors::SafeTensors;
 use spec::ModelSpec;
 
@@ -55,14 +56,44 @@ const N_PAGES: usize = 32;
 
 impl Session {
     pub(crate) fn new(path: &Path, threads: usize, kv_type: KvType) -> Session {
+        Session::with_experts(path, threads, kv_type, ExpertMemory::Resident)
+    }
+
+    /// A model with room for `n_slots` experts or a few more, and its files opened without a map.
+    pub(crate) fn with_slots(path: &Path, threads: usize, n_slots: u64, guess: Guess) -> Session {
+        let footprint = Session::footprint(path);
+        let least = footprint.experts_min.expect("a sparse model in files");
+        let bytes = least * n_slots;
+        let experts = ExpertMemory::Within { bytes, guess };
+        Session::with_experts(path, threads, KvType::F16, experts)
+    }
+
+    pub(crate) fn footprint(path: &Path) -> Footprint {
         let checkpoint = formats::open(path).unwrap();
+        let spec = ModelSpec::from_config(&checkpoint.config).unwrap();
+        Footprint::of(&*checkpoint.weights, &spec, checkpoint.config.dialect).unwrap()
+    }
+
+    fn with_experts(
+        path: &Path,
+        threads: usize,
+        kv_type: KvType,
+        experts: ExpertMemory,
+    ) -> Session {
+        let access = match experts {
+            ExpertMemory::Resident => Access::Map,
+            ExpertMemory::Within { .. } => Access::OnDemand,
+        };
+        let checkpoint = formats::open_with(path, access).unwrap();
         let spec = ModelSpec::from_config(&checkpoint.config).unwrap();
         let pool = Pool::new(threads);
         let limits = Limits { tokens_per_step: 256, logits_per_step: 256 };
         let kv = Kv::new(&spec, kv_type, N_PAGES);
         let batch = Batch::new(&spec);
         let what = (spec, checkpoint.config.dialect);
-        let decoder = Decoder::load(&*checkpoint.weights, what, limits, &pool, &|_| ()).unwrap();
+        let how: (&Pool, &dyn Fn(u64)) = (&pool, &|_| ());
+        let decoder =
+            Decoder::load_within(&*checkpoint.weights, what, limits, how, experts).unwrap();
         Session { pool, decoder, kv, batch }
     }
 
@@ -79,6 +110,10 @@ impl Session {
             from = to;
         }
         logits
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.decoder
     }
 
     /// The `n` likeliest tokens after `prompt`, one by one.

@@ -3,10 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
 
+mod broken_router;
 mod checkpoint;
+mod stored_experts;
 
 use checkpoint::{Expected, Session, golden};
-use ruminate_model::KvType;
+use ruminate_model::{KvType, Products};
+use spec::FfnSpec;
 
 /// The largest difference of any logit.
 fn worst(logits: &[f32], expected: &[f32]) -> f32 {
@@ -99,5 +102,28 @@ fn a_sequence_in_a_crowd_gets_the_bits_that_it_gets_alone() {
             let alone = alone.logits(prompt, &[prompt.len()]);
             assert_same_bits(&alone[alone.len() - crowd.len()..], &crowd, family);
         }
+    }
+}
+
+#[test]
+fn the_products_of_a_step_are_those_of_the_active_parameters() {
+    for family in FAMILIES {
+        let ids = &Expected::read(family).prompts[3].ids;
+        let mut session = Session::new(&golden(family), 2, KvType::F16);
+        session.logits(ids, &[ids.len()]);
+        let whole = session.decoder().last_products();
+        session.logits(&ids[..1], &[1]);
+        let one = session.decoder().last_products();
+        let ops = |products: &Products| products.ops.iter().map(|(_, ops)| ops).sum::<u64>();
+        assert_eq!(ops(&whole), ops(&one) * ids.len() as u64, "{family}");
+        // All but norms and biases.
+        let flops = session.decoder().spec().cost().linear_flops();
+        assert!(ops(&one) <= flops && ops(&one) > flops / 100 * 97, "{family}: {flops}");
+        let bytes = session.decoder().weights_bytes() as u64;
+        let spec = session.decoder().spec();
+        let is_sparse = spec.layers.iter().any(|layer| matches!(layer.ffn, FfnSpec::Moe(_)));
+        assert_eq!(one.weights_bytes < bytes, is_sparse, "{family}");
+        // 150 tokens choose every expert.
+        assert_eq!(whole.weights_bytes, bytes, "{family}");
     }
 }
