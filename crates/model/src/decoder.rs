@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::experts::{ExpertMemory, ExpertStatistics, Loads, Routed, Sources, Store};
 use crate::ffn::{self, Ffn, Product};
 use crate::kv::{self, Kv};
+use crate::next_token::NextToken;
 use crate::products::Products;
 use crate::weights::Loader;
 
@@ -26,18 +27,20 @@ pub struct Limits {
 
 /// A model that is ready to run.
 pub struct Decoder {
-    spec: ModelSpec,
+    pub(crate) spec: ModelSpec,
     limits: Limits,
     /// (V, D): rows are decoded where they lie in the file.
-    embedding: Tensor,
+    pub(crate) embedding: Tensor,
     layers: Vec<Layer>,
     /// (D)
-    output_norm: Vec<f32>,
+    pub(crate) output_norm: Vec<f32>,
     /// (V, D)
-    head: Panels,
+    pub(crate) head: Panels,
     /// Radians a position. (half)
-    frequencies: Vec<f64>,
-    arena: Arena,
+    pub(crate) frequencies: Vec<f64>,
+    pub(crate) arena: Arena,
+    /// The layer that guesses ahead, if it was loaded.
+    pub(crate) next: Option<Box<NextToken>>,
     /// Tokens of the last step, and rows of logits that it left.
     n_tokens: usize,
     n_logits: usize,
@@ -45,19 +48,35 @@ pub struct Decoder {
     expert_bytes: u64,
 }
 
-struct Layer {
+pub(crate) struct Layer {
     /// (D)
-    attention_norm: Vec<f32>,
-    attention: Attention,
+    pub attention_norm: Vec<f32>,
+    pub attention: Attention,
     /// (D)
-    ffn_norm: Vec<f32>,
-    ffn: Ffn,
+    pub ffn_norm: Vec<f32>,
+    pub ffn: Ffn,
+}
+
+impl Layer {
+    pub(crate) fn load(
+        loader: &Loader<'_>,
+        i: usize,
+        spec: &spec::LayerSpec,
+    ) -> Result<Layer, Error> {
+        let dim = loader.spec.dim;
+        Ok(Layer {
+            attention_norm: loader.vector(Slot::AttentionNorm, i, dim)?,
+            attention: Attention::load(loader, i, &spec.attention)?,
+            ffn_norm: loader.vector(Slot::FfnNorm, i, dim)?,
+            ffn: Ffn::load(loader, i, &spec.ffn)?,
+        })
+    }
 }
 
 /// The buffers of a step.
-struct Arena {
+pub(crate) struct Arena {
     /// The residual stream. (T, D)
-    x: Vec<f32>,
+    pub x: Vec<f32>,
     /// The normed stream, as products read it. (T, D)
     h: Activations,
     /// What a layer adds to the stream. (T, D)
@@ -110,16 +129,9 @@ impl Decoder {
             true => loader.pack(&embedding)?,
             false => loader.matrix(Slot::Head, 0, (vocab, dim))?,
         };
-        let layer = |(i, layer): (usize, &spec::LayerSpec)| {
-            Ok(Layer {
-                attention_norm: loader.vector(Slot::AttentionNorm, i, dim)?,
-                attention: Attention::load(&loader, i, &layer.attention)?,
-                ffn_norm: loader.vector(Slot::FfnNorm, i, dim)?,
-                ffn: Ffn::load(&loader, i, &layer.ffn)?,
-            })
-        };
-        let layers =
-            spec.layers.iter().enumerate().map(layer).collect::<Result<Vec<_>, Error>>()?;
+        let layers = spec.layers.iter().enumerate();
+        let layers = layers.map(|(i, layer)| Layer::load(&loader, i, layer));
+        let layers = layers.collect::<Result<Vec<_>, Error>>()?;
         let table = match spec.rope().scaling {
             RopeScaling::Table => Some(loader.vector(Slot::RopeTable, 0, spec.rope().dim / 2)?),
             _ => None,
@@ -144,6 +156,7 @@ impl Decoder {
             head,
             frequencies,
             arena,
+            next: None,
             n_tokens: 0,
             n_logits: 0,
             expert_bytes: 0,
@@ -288,7 +301,7 @@ impl Decoder {
 }
 
 /// x (T, D) = rows of the embedding.
-fn embed(pool: &Pool, x: &mut [f32], embedding: &Tensor, tokens: &[u32]) {
+pub(crate) fn embed(pool: &Pool, x: &mut [f32], embedding: &Tensor, tokens: &[u32]) {
     let dim = embedding.shape[1];
     let row_bytes = embedding.bytes.len() / embedding.shape[0];
     pool.for_chunks(x, dim, |t, row| {

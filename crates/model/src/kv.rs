@@ -77,14 +77,8 @@ impl Kv {
     pub fn new(spec: &ModelSpec, kv_type: KvType, n_pages: usize) -> Kv {
         let page_lens: Vec<usize> =
             spec.layers.iter().map(|layer| page_len(&layer.attention)).collect();
-        let layers = page_lens
-            .iter()
-            .map(|len| match kv_type {
-                KvType::F32 => LayerKv::F32(vec![0.0; len * n_pages]),
-                KvType::F16 => LayerKv::F16(vec![0; len * n_pages]),
-                KvType::Bf16 => LayerKv::Bf16(vec![0; len * n_pages]),
-            })
-            .collect();
+        let layers = spec.layers.iter();
+        let layers = layers.map(|layer| layer_kv(&layer.attention, kv_type, n_pages)).collect();
         Kv { layers, page_lens, n_pages, kv_type }
     }
 
@@ -127,6 +121,16 @@ impl Kv {
             let (from, to) = (from as usize * len, to as usize * len);
             with_elements!(layer, cache => cache.copy_within(from..from + len, to));
         }
+    }
+}
+
+/// The pages of one layer.
+pub(crate) fn layer_kv(attention: &AttentionSpec, kv_type: KvType, n_pages: usize) -> LayerKv {
+    let len = page_len(attention) * n_pages;
+    match kv_type {
+        KvType::F32 => LayerKv::F32(vec![0.0; len]),
+        KvType::F16 => LayerKv::F16(vec![0; len]),
+        KvType::Bf16 => LayerKv::Bf16(vec![0; len]),
     }
 }
 

@@ -15,7 +15,9 @@ use crate::weights::Loader;
 pub struct Footprint {
     /// All but routed experts.
     pub resident: u64,
-    /// The largest tensor of `resident` as it lies in its file: loading has both for a moment.
+    /// What is read of files for `resident`, and the largest tensor of it: loading has both that
+    /// and the packed one for a moment, unless the file is mapped.
+    pub read: u64,
     pub largest: u64,
     /// All routed experts.
     pub experts: u64,
@@ -32,7 +34,8 @@ impl Footprint {
         spec: &ModelSpec,
         dialect: Dialect,
     ) -> Result<Footprint, Error> {
-        let mut footprint = Footprint { resident: 0, largest: 0, experts: 0, experts_min: None };
+        let mut footprint =
+            Footprint { resident: 0, read: 0, largest: 0, experts: 0, experts_min: None };
         for name in weights.names() {
             let Some(place) = spec.place(dialect, name) else { continue };
             if matches!(spec.reading(place), Reading::Chosen | Reading::Never) {
@@ -45,6 +48,7 @@ impl Footprint {
             let Some(row_bytes) = layout.quant.row_bytes(cols) else { continue };
             let raw = (rows * row_bytes) as u64;
             let packed = Panels::bytes_of(layout.quant, rows, cols).unwrap_or(0) as u64;
+            footprint.read += raw;
             footprint.largest = footprint.largest.max(raw);
             footprint.resident += match place.slot {
                 // Rows are decoded from the bytes of the file.
