@@ -162,6 +162,18 @@ impl Answer {
         (n_rejected, next)
     }
 
+    /// What would be chosen after the `known` tokens, were these guessed `logits` (V) the model's.
+    pub(crate) fn guess(
+        &self,
+        scratch: &mut Scratch,
+        logits: &[f32],
+        known: &[u32],
+    ) -> Option<u32> {
+        let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
+        let turn = Turn { prompt, generated, position: known.len() as u64, mask: Mask::All };
+        sampler::draw(scratch, logits, &self.params, &turn).ok().map(|drawn| drawn.token)
+    }
+
     /// Chooses what follows the `known` tokens by the logits (V) of the last one, and appends it
     /// with whatever must follow it.
     fn choose(&mut self, chooser: &mut Chooser<'_>, logits: &[f32], known: &[u32]) -> Next {

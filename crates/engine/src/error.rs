@@ -20,6 +20,10 @@ pub enum Error {
     Sampling { path: PathBuf, source: sampler::Error },
     #[error("{path} has no {what}")]
     NoText { path: PathBuf, what: &'static str },
+    #[error("{path}: cannot be written: {source}")]
+    Record { path: PathBuf, source: std::io::Error },
+    #[error("{path} has no layer that predicts tokens ahead: speculate by n-grams, or not at all")]
+    NoNextToken { path: PathBuf },
     #[error("{0}")]
     Memory(memory::Shortage),
     #[error("the context is {asked} tokens; {path} was made for at most {max}")]

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use model::ExpertStatistics;
 use schedule::Micros;
 
 use crate::request::{Refusal, Request, Sink};
@@ -22,6 +23,7 @@ enum Command {
     Warm(Vec<u32>, u64),
     Cancel(RequestId),
     Statistics(SyncSender<Statistics>),
+    Experts(SyncSender<Option<ExpertStatistics>>),
 }
 
 /// A running engine. Dropping it ends the thread once its step is done.
@@ -87,6 +89,13 @@ impl Engine {
         statistics.recv().ok()
     }
 
+    /// How experts came from their files; `None` if all are in memory, or the engine has stopped.
+    pub fn expert_statistics(&self) -> Option<ExpertStatistics> {
+        let (reply, statistics) = sync_channel(1);
+        self.inbox().send(Command::Experts(reply)).ok()?;
+        statistics.recv().ok()?
+    }
+
     fn inbox(&self) -> &SyncSender<Command> {
         self.inbox.as_ref().expect("only drop takes the inbox")
     }
@@ -132,5 +141,6 @@ fn obey(core: &mut Core, command: Command, now: Micros) {
         Command::Cancel(id) => core.cancel(id),
         // Whoever asked may have gone.
         Command::Statistics(reply) => drop(reply.send(core.statistics())),
+        Command::Experts(reply) => drop(reply.send(core.expert_statistics())),
     }
 }

@@ -10,6 +10,7 @@
 
 mod answer;
 mod error;
+mod expert_loads;
 mod handle;
 mod loader;
 pub mod memory;
@@ -25,8 +26,8 @@ pub use answer::choice_seed;
 pub use error::Error;
 pub use handle::{Engine, RequestId};
 pub use loader::{Loaded, Options};
-pub use model::KvType;
-pub use plan::{Model, Plan};
+pub use model::{ExpertMemory, ExpertStatistics, KvType};
+pub use plan::{Model, Plan, open};
 pub use request::{Event, Finish, Refusal, Request, Sink, ThinkStart, Token, Usage};
 pub use score::{Scored, score};
 pub use speculate::Speculate;

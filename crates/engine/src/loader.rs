@@ -10,7 +10,7 @@ use spec::ModelSpec;
 
 use crate::Error;
 use crate::memory::Need;
-use crate::plan::{Model, Plan};
+use crate::plan::{self, Model, Plan};
 use crate::speculate::{DRAFT_ROWS_MAX, Speculate};
 use crate::vocabulary::Vocabulary;
 
@@ -30,6 +30,8 @@ pub struct Options {
     pub sequences_max: usize,
     /// How tokens are guessed ahead.
     pub speculate: Speculate,
+    /// A file for how often each expert is chosen: docs/expert-loads.md.
+    pub record_experts: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -43,6 +45,7 @@ impl Default for Options {
             tokens_per_step: 512,
             sequences_max: 1,
             speculate: Speculate::default(),
+            record_experts: None,
         }
     }
 }
@@ -54,7 +57,7 @@ impl Options {
             tokens_per_step: self.tokens_per_step.max(self.sequences_max),
             logits_per_step: match self.speculate {
                 Speculate::Off => self.sequences_max,
-                Speculate::Ngram => self.sequences_max + DRAFT_ROWS_MAX,
+                Speculate::Ngram | Speculate::Mtp => self.sequences_max + DRAFT_ROWS_MAX,
             },
         }
     }
@@ -72,6 +75,7 @@ pub struct Loaded {
     pub context: usize,
     pub sequences_max: usize,
     pub speculate: Speculate,
+    pub record_experts: Option<PathBuf>,
     pub need: Need,
 }
 
@@ -84,9 +88,7 @@ impl Loaded {
         options: &Options,
         progress: &dyn Fn(u64, u64),
     ) -> Result<Loaded, Error> {
-        let checkpoint = formats::open_with(path, options.access)?;
-        let spec = ModelSpec::from_config(&checkpoint.config)
-            .map_err(|source| Error::Spec { path: path.into(), source })?;
+        let (checkpoint, spec) = plan::open(path, options)?;
         let vocabulary = Vocabulary::read(path, &checkpoint.text, spec.family)?;
         Loaded::from_checkpoint(&checkpoint, spec, vocabulary, options, progress)
     }
@@ -101,13 +103,33 @@ impl Loaded {
     ) -> Result<Loaded, Error> {
         let path = checkpoint.path.clone();
         let limits = options.limits();
-        let weights = checkpoint.weights.bytes();
-        let plan = Plan::new(&path, &spec, weights, options, limits)?;
-        let Model { pool, decoder, kv, context } =
+        let plan = Plan::of(checkpoint, &spec, options, limits)?;
+        let Model { pool, mut decoder, kv, context } =
             plan.load(checkpoint, spec, options, progress)?;
+        if options.speculate == Speculate::Mtp {
+            let dialect = checkpoint.config.dialect;
+            decoder
+                .load_next_token(&*checkpoint.weights, dialect, &kv, &pool)
+                .map_err(|source| Error::Model { path: path.clone(), source: Box::new(source) })?;
+            if !decoder.can_guess() {
+                return Err(Error::NoNextToken { path });
+            }
+        }
         let (sequences_max, speculate, need) =
             (options.sequences_max, options.speculate, plan.need);
         let vocabulary = Arc::new(vocabulary);
-        Ok(Loaded { path, pool, decoder, kv, vocabulary, context, sequences_max, speculate, need })
+        let record_experts = options.record_experts.clone();
+        Ok(Loaded {
+            path,
+            pool,
+            decoder,
+            kv,
+            vocabulary,
+            context,
+            sequences_max,
+            speculate,
+            record_experts,
+            need,
+        })
     }
 }

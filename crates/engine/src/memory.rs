@@ -6,17 +6,20 @@ use std::fs;
 /// Bytes that a model takes once it is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// Packed weights.
+    /// Packed weights; without routed experts where these stay in their files.
     pub weights: u64,
+    /// The cache of experts that stay in their files; 0 where all weights are in memory.
+    pub experts: u64,
     /// Cached keys and values.
     pub kv: u64,
-    /// Buffers of a step.
+    /// Buffers of a step, and what the program takes besides a model.
     pub scratch: u64,
 }
 
 impl Need {
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.kv).saturating_add(self.scratch)
+        let Need { weights, experts, kv, scratch } = *self;
+        [experts, kv, scratch].into_iter().fold(weights, u64::saturating_add)
     }
 }
 
@@ -29,16 +32,19 @@ pub struct Shortage {
 
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Need { weights, kv, scratch } = self.need;
-        write!(
-            f,
-            "the model needs {} (weights {}, cache {}, buffers {}), and {} is available",
-            bytes(self.need.total()),
-            bytes(weights),
-            bytes(kv),
-            bytes(scratch),
-            bytes(self.available)
-        )
+        let Need { weights, experts, kv, scratch } = self.need;
+        write!(f, "the model needs ")?;
+        let total = bytes(self.need.total());
+        match experts {
+            0 => write!(f, "{total} (weights {}, ", bytes(weights))?,
+            // What is here is the least of it.
+            _ => {
+                let (weights, experts) = (bytes(weights), bytes(experts));
+                write!(f, "at least {total} (weights {weights}, experts {experts}, ")?;
+            }
+        }
+        let (kv, scratch, available) = (bytes(kv), bytes(scratch), bytes(self.available));
+        write!(f, "cache {kv}, buffers {scratch}), and {available} is available")
     }
 }
 
@@ -58,6 +64,12 @@ pub fn bytes(n: u64) -> String {
 /// control groups leave, and what its address-space limit leaves. `None` where nothing says.
 pub fn available() -> Option<u64> {
     [machine(), control_group(), address_space()].into_iter().flatten().min()
+}
+
+/// Bytes of this process's own memory, which no file backs. 0 where nothing says.
+pub(crate) fn held() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    kibibytes(&status, "RssAnon:").unwrap_or(0)
 }
 
 /// `MemAvailable` of the machine.
@@ -107,6 +119,24 @@ fn address_space() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shortage_names_every_number() {
+        let need = Need { weights: 3 << 20, experts: 0, kv: 1 << 20, scratch: 512 << 10 };
+        let shortage = Shortage { need, available: 4 << 20 }.to_string();
+        let numbers = "(weights 3.0 MiB, cache 1.0 MiB, buffers 512.0 KiB)";
+        assert_eq!(
+            shortage,
+            format!("the model needs 4.5 MiB {numbers}, and 4.0 MiB is available")
+        );
+        let need = Need { experts: 1 << 20, ..need };
+        let shortage = Shortage { need, available: 4 << 20 }.to_string();
+        let numbers = "(weights 3.0 MiB, experts 1.0 MiB, cache 1.0 MiB, buffers 512.0 KiB)";
+        assert_eq!(
+            shortage,
+            format!("the model needs at least 5.5 MiB {numbers}, and 4.0 MiB is available")
+        );
+    }
 
     #[test]
     fn bytes_read_well() {

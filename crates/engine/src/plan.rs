@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use formats::Checkpoint;
-use model::{Decoder, Kv, Limits, PAGE};
+use formats::{Access, Checkpoint};
+use model::{Decoder, ExpertMemory, Footprint, Guess, Kv, Limits, PAGE};
 use par::Pool;
 use spec::ModelSpec;
 
@@ -16,6 +16,10 @@ use crate::memory::{self, Need, Shortage};
 const CONTEXT_DEFAULT: usize = 32 * 1024;
 /// Of free memory, the part that the default context's cache may take: one in so many.
 const CACHE_SHARE: u64 = 4;
+/// What requests, their texts and the threads' stacks take, with some room.
+const PROGRAM_BYTES: u64 = 16 << 20;
+/// Of a cache of experts, the part that stays free for what an allocator adds: one in so many.
+const SLACK_SHARE: u64 = 64;
 
 /// The sizes that follow from a model and what a user chose.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,10 @@ pub struct Plan {
     pub need: Need,
     /// Bytes that may be taken.
     pub available: u64,
+    /// Whether routed experts are all in memory or stay in their files.
+    pub experts: ExpertMemory,
+    /// Bytes that loading reads.
+    read: u64,
 }
 
 /// Weights, cache and threads, without a vocabulary.
@@ -53,7 +61,8 @@ impl Plan {
         options: &Options,
         limits: Limits,
     ) -> Result<Plan, Error> {
-        let available = options.memory.or_else(memory::available).unwrap_or(u64::MAX);
+        let left = memory::available();
+        let available = options.memory.into_iter().chain(left).min().unwrap_or(u64::MAX);
         let page_bytes = Kv::page_bytes(spec, options.kv_type) as u64;
         let free = available.saturating_sub(weights);
         let context = context(spec, options, page_bytes, free).map_err(|asked| Error::Context {
@@ -62,9 +71,47 @@ impl Plan {
             max: spec.context_max,
         })?;
         let n_pages = context.div_ceil(PAGE) * options.sequences_max;
-        let scratch = Decoder::scratch_bytes(spec, limits);
-        let need = Need { weights, kv: page_bytes * n_pages as u64, scratch };
-        Ok(Plan { limits, context, n_pages, page_bytes, need, available })
+        // What is held is gone from what the machine has left, not from what somebody asked for.
+        let held = if options.memory == Some(available) { memory::held() } else { 0 };
+        let scratch = Decoder::scratch_bytes(spec, limits) + held + PROGRAM_BYTES;
+        let need = Need { weights, experts: 0, kv: page_bytes * n_pages as u64, scratch };
+        let experts = ExpertMemory::Resident;
+        Ok(Plan { limits, context, n_pages, page_bytes, need, available, experts, read: weights })
+    }
+
+    /// The sizes of a model in files. Where its routed experts do not fit into memory they stay in
+    /// the files, and what memory is left is their cache.
+    ///
+    /// # Errors
+    /// As [`Plan::new`]; experts that are missing or misshapen.
+    pub fn of(
+        checkpoint: &Checkpoint,
+        spec: &ModelSpec,
+        options: &Options,
+        limits: Limits,
+    ) -> Result<Plan, Error> {
+        let path = &checkpoint.path;
+        let footprint = Footprint::of(&*checkpoint.weights, spec, checkpoint.config.dialect);
+        let footprint = footprint
+            .map_err(|source| Error::Model { path: path.into(), source: Box::new(source) })?;
+        let Footprint { resident, read, largest, experts, experts_min } = footprint;
+        let mut whole = Plan::new(path, spec, resident + experts, options, limits)?;
+        whole.read = read + experts;
+        let Some(least) = experts_min.filter(|_| whole.need.total() > whole.available) else {
+            return Ok(whole);
+        };
+        // While it loads, the place of the cache is taken by a tensor as it lies in its file.
+        let least = least.max(largest);
+        let part = Plan::new(path, spec, resident + least, options, limits)?;
+        let need = Need { weights: resident, ..part.need };
+        let left = part.available.saturating_sub(need.total());
+        let bytes = (left - left / SLACK_SHARE).max(least);
+        Ok(Plan {
+            need: Need { experts: bytes, ..need },
+            experts: ExpertMemory::Within { bytes, guess: Guess::WhileRight },
+            read,
+            ..part
+        })
     }
 
     /// Cached tokens for which there is memory beside weights and buffers: 0 if not even these fit.
@@ -94,17 +141,44 @@ impl Plan {
         checkpoint.check_unchanged()?;
         let done = Cell::new(0);
         let read = |bytes| {
-            done.set(done.get() + bytes);
-            progress(done.get(), need.weights);
+            done.set(self.read.min(done.get() + bytes));
+            progress(done.get(), self.read);
         };
         let what = (spec, checkpoint.config.dialect);
-        let decoder = Decoder::load(&*checkpoint.weights, what, self.limits, &pool, &read);
+        let (weights, how) = (&*checkpoint.weights, (&pool, &read as &dyn Fn(u64)));
+        let decoder = Decoder::load_within(weights, what, self.limits, how, self.experts);
         let decoder = decoder.map_err(|source| Error::Model {
             path: checkpoint.path.clone(),
             source: Box::new(source),
         })?;
         Ok(Model { pool, decoder, kv, context: self.context })
     }
+}
+
+/// Opens the files of a model as `options` say, or without a map where they are larger than memory:
+/// a map takes address space, and its pages crowd out what was asked to stay.
+///
+/// # Errors
+/// [`Error::Formats`], [`Error::Spec`], [`Error::Context`].
+pub fn open(path: &Path, options: &Options) -> Result<(Checkpoint, ModelSpec), Error> {
+    let spec_of = |checkpoint: &Checkpoint| {
+        ModelSpec::from_config(&checkpoint.config)
+            .map_err(|source| Error::Spec { path: path.into(), source })
+    };
+    match formats::open_with(path, options.access) {
+        Ok(checkpoint) => {
+            let spec = spec_of(&checkpoint)?;
+            let plan = Plan::of(&checkpoint, &spec, options, options.limits())?;
+            if plan.experts == ExpertMemory::Resident {
+                return Ok((checkpoint, spec));
+            }
+        }
+        Err(formats::Error::Io { doing: "map", .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let checkpoint = formats::open_with(path, Access::OnDemand)?;
+    let spec = spec_of(&checkpoint)?;
+    Ok((checkpoint, spec))
 }
 
 /// The context asked for, or one whose cache leaves most of `free` bytes alone. What was asked, if

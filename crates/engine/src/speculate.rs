@@ -11,6 +11,8 @@ pub enum Speculate {
     Off,
     /// What followed the same words earlier in the sequence.
     Ngram,
+    /// The model's own layer for it (DeepSeek-V3), one token a step.
+    Mtp,
 }
 
 /// Guesses of a step and sequence at most.
@@ -46,11 +48,17 @@ impl Drafter {
     /// Guesses what follows `known`, at most `room` tokens, into `out`.
     pub(crate) fn guess(&mut self, known: &[u32], room: usize, out: &mut Vec<u32>) {
         out.clear();
-        if self.pause > 0 {
-            self.pause -= 1;
+        if self.rests() {
             return;
         }
         out.extend_from_slice(after_same_words(known, self.len.min(room)));
+    }
+
+    /// Whether guessing pauses at this token.
+    pub(crate) fn rests(&mut self) -> bool {
+        let rests = self.pause > 0;
+        self.pause = self.pause.saturating_sub(1);
+        rests
     }
 
     /// Learns that of `n` guesses the first `right` were kept.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Batch, Decoder, Kv, PAGE};
+use model::{Batch, Decoder, ExpertStatistics, Kv, PAGE};
 use par::Pool;
 use schedule::{
     Admission, Arrival, Cache, End, Limits, Micros, Outcome, Scheduler, SequenceId, Step,
@@ -13,6 +13,7 @@ use text::{StopStrings, Thinking, Tokenizer};
 
 use crate::Error;
 use crate::answer::{Answer, Chooser, Next};
+use crate::expert_loads::Recorder;
 use crate::handle::RequestId;
 use crate::loader::Loaded;
 use crate::request::{Event, Finish, Refusal, Request, Sink, Usage};
@@ -73,10 +74,15 @@ pub struct Core {
     speculate: Speculate,
     /// Kept to reuse its memory.
     drafts: Vec<u32>,
+    /// What the model's own layer guesses to come next, and its batches.
+    guesses: BTreeMap<SequenceId, u32>,
+    guess_batch: Batch,
+    guess_hidden: Vec<u32>,
     /// Rows whose answer ended in this step.
     ended: Vec<(SequenceId, Finish)>,
     /// Salt and tokens of stored pages that nobody will ask for again, after so many tokens.
     forgettable: Vec<(u64, Vec<u32>, usize)>,
+    recorder: Option<Recorder>,
 }
 
 impl Core {
@@ -84,6 +90,10 @@ impl Core {
     pub fn new(loaded: Loaded) -> Result<Core, Error> {
         let Loaded { pool, decoder, kv, vocabulary, context, sequences_max, speculate, .. } =
             loaded;
+        let recorder = loaded.record_experts.map(|path| {
+            Recorder::new(path.clone(), &loaded.path, &decoder)
+                .map_err(|source| Error::Record { path, source })
+        });
         let limits = Limits {
             tokens_per_step: decoder.limits().tokens_per_step,
             sequences_max,
@@ -99,6 +109,7 @@ impl Core {
         let scheduler = Scheduler::new(limits)?;
         let cache = scheduler.new_cache();
         let batch = Batch::new(decoder.spec());
+        let guess_batch = Batch::new(decoder.spec());
         let scratch = Scratch::new(Best::detect(), decoder.spec().vocab);
         Ok(Core {
             pool,
@@ -120,8 +131,12 @@ impl Core {
             rejected: Vec::new(),
             speculate,
             drafts: Vec::new(),
+            guesses: BTreeMap::new(),
+            guess_batch,
+            guess_hidden: Vec::new(),
             ended: Vec::new(),
             forgettable: Vec::new(),
+            recorder: recorder.transpose()?,
         })
     }
 
@@ -201,6 +216,11 @@ impl Core {
         self.scheduler.statistics(&self.cache)
     }
 
+    /// How experts came from their files; none if all are in memory.
+    pub fn expert_statistics(&self) -> Option<ExpertStatistics> {
+        self.decoder.expert_statistics()
+    }
+
     /// Advances every sequence that the plan picks, and tells what came out.
     pub fn step(&mut self, now: impl Fn() -> Micros) -> Progress {
         self.draft();
@@ -215,6 +235,12 @@ impl Core {
             Err(error) => self.fail(&error.to_string()),
         }
         self.commit();
+        if self.speculate == Speculate::Mtp {
+            self.guess();
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.refresh(&self.decoder, now());
+        }
         Progress::Stepped
     }
 
@@ -235,10 +261,63 @@ impl Core {
                 continue;
             }
             let room = sequence.len_max().saturating_sub(known.len() + 1);
-            let share = DRAFT_ROWS_MAX / self.requests.len().max(1);
-            answer.drafter.guess(known, room.min(share), &mut self.drafts);
+            match self.speculate {
+                Speculate::Off => {}
+                Speculate::Ngram => {
+                    let share = DRAFT_ROWS_MAX / self.requests.len().max(1);
+                    answer.drafter.guess(known, room.min(share), &mut self.drafts);
+                }
+                Speculate::Mtp => {
+                    self.drafts.clear();
+                    if let Some(guess) = self.guesses.remove(id).filter(|_| room > 0) {
+                        self.drafts.push(guess);
+                    }
+                }
+            }
             if !self.drafts.is_empty() {
                 self.scheduler.propose(*id, &self.drafts).expect("the guesses leave room");
+            }
+        }
+    }
+
+    /// Lets the model's own layer see what the step brought, and guess what follows each answer.
+    fn guess(&mut self) {
+        self.guess_batch.clear();
+        self.guess_hidden.clear();
+        let mut asked = Vec::new();
+        let mut first_row = 0;
+        for row in &self.step.rows {
+            let rows = first_row..first_row + row.n_tokens;
+            first_row = rows.end;
+            let Some(sequence) = self.scheduler.sequence(row.sequence) else { continue };
+            // Token j is joined with the hidden state of the one before, which this step left.
+            let known = sequence.known();
+            let to = (row.from + row.n_tokens + 1).min(known.len());
+            let tokens = &known[(row.from + 1).min(to)..to];
+            if tokens.is_empty() || sequence.pages().len() * PAGE < row.from + tokens.len() {
+                continue;
+            }
+            let answer = self.answers.get_mut(&row.sequence);
+            let wants = to == known.len()
+                && answer.is_some_and(|answer| answer.is_answering() && !answer.drafter.rests());
+            if wants {
+                asked.push(row.sequence);
+            }
+            let pages = sequence.pages().iter().map(|page| page.0);
+            self.guess_batch.push(tokens, row.from, pages, usize::from(wants));
+            self.guess_hidden.extend(rows.take(tokens.len()).map(|row| row as u32));
+        }
+        if self.guess_batch.n_tokens() == 0 {
+            return;
+        }
+        let (batch, hidden) = (&self.guess_batch, &self.guess_hidden);
+        // A guess that cannot be made is a guess that is not made.
+        let Ok(logits) = self.decoder.guess(&self.pool, batch, hidden) else { return };
+        let vocab = logits.len() / asked.len().max(1);
+        for (id, logits) in asked.iter().zip(logits.chunks_exact(vocab.max(1))) {
+            let known = self.scheduler.sequence(*id).expect("looked at above").known();
+            if let Some(token) = self.answers[id].guess(&mut self.scratch, logits, known) {
+                self.guesses.insert(*id, token);
             }
         }
     }
@@ -399,6 +478,7 @@ impl Core {
     }
 
     fn end(&mut self, id: SequenceId, finish: &Finish) {
+        self.guesses.remove(&id);
         if let Some(answer) = self.answers.remove(&id) {
             answer.finish(finish.clone());
         }
@@ -409,6 +489,15 @@ impl Core {
             sequences.retain(|sequence| *sequence != id);
             !sequences.is_empty()
         });
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Some(recorder) = &self.recorder {
+            // The file of a moment ago stays.
+            let _ = recorder.write(&self.decoder);
+        }
     }
 }
 
