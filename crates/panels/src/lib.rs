@@ -25,6 +25,7 @@ mod format;
 mod coded;
 mod float;
 mod matrix;
+pub mod peak;
 mod product;
 mod strip;
 
