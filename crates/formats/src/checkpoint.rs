@@ -1,5 +1,6 @@
 //! The one door: a path to a model, whatever its format.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,8 @@ use spec::{Config, Dialect};
 
 use crate::folder::{self, Folder};
 use crate::gguf::{self, Metadata};
-use crate::mmap::OpenFile;
-use crate::{Access, Error, Table, Weights, safetensors};
+use crate::mmap::{OpenFile, parse_head};
+use crate::{Access, Error, Table, TensorLayout, Weights, safetensors};
 
 /// A model as its files have it: settings, tensors, and how its text becomes tokens.
 pub struct Checkpoint {
@@ -32,6 +33,31 @@ pub enum TextSource {
         chat_template: Option<String>,
         generation_config: Option<Vec<u8>>,
     },
+}
+
+/// What a model's files say without the bytes of its tensors.
+#[derive(Debug)]
+pub struct Header {
+    pub path: PathBuf,
+    pub config: Config,
+    pub tensors: Vec<TensorLayout>,
+    pub text: TextSource,
+}
+
+/// Reads the header of one GGUF file, which may end anywhere after it.
+///
+/// # Errors
+/// As [`open`]; [`Error::NotAModel`] for a part of a split model, which lists its own tensors only.
+pub fn open_header(path: &Path) -> Result<Header, Error> {
+    let (_, bytes) = OpenFile::open(path, Access::OnDemand)?;
+    let (metadata, tensors) = parse_head(bytes, |bytes| gguf::parse_header(path, bytes))?;
+    if metadata.int("split.count")?.is_some_and(|count| count > 1) {
+        let what = "one part of a split model, whose header is not the whole model's".into();
+        return Err(Error::NotAModel { path: path.into(), what });
+    }
+    let names = tensors.iter().map(|tensor| tensor.name.clone()).collect();
+    let config = gguf_config(&metadata, names);
+    Ok(Header { path: path.into(), config, tensors, text: TextSource::Gguf(metadata) })
 }
 
 /// Opens a model, mapping its weights: a `.gguf` file (any part of a split one), a Hugging Face
@@ -63,6 +89,21 @@ pub fn open_with(path: &Path, access: Access) -> Result<Checkpoint, Error> {
 }
 
 impl Checkpoint {
+    /// What the files say, the weights left where they are.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedType`] for a tensor that cannot be read.
+    pub fn header(&self) -> Result<Header, Error> {
+        let names = self.weights.names().into_iter();
+        let tensors = names.map(|name| Ok(self.weights.locate(name)?.0));
+        Ok(Header {
+            path: self.path.clone(),
+            config: self.config.clone(),
+            tensors: tensors.collect::<Result<_, Error>>()?,
+            text: self.text.clone(),
+        })
+    }
+
     /// Looks whether the files are still those that were opened. A mapped file that shrank kills
     /// the process once its lost pages are touched: ask before a long load, and on an error that
     /// makes no sense.
@@ -95,15 +136,18 @@ fn open_gguf(path: &Path, access: Access) -> Result<Checkpoint, Error> {
     let (gguf, files) = gguf::open(path, access)?;
     Ok(Checkpoint {
         path: gguf.metadata.path().into(),
-        config: Config {
-            dialect: Dialect::Gguf,
-            values: gguf.metadata.config_values(),
-            tensors: gguf.tensors.names().into_iter().map(String::from).collect(),
-        },
+        config: gguf_config(
+            &gguf.metadata,
+            gguf.tensors.names().into_iter().map(String::from).collect(),
+        ),
         weights: Box::new(gguf.tensors),
         text: TextSource::Gguf(gguf.metadata),
         files,
     })
+}
+
+fn gguf_config(metadata: &Metadata, tensors: BTreeSet<String>) -> Config {
+    Config { dialect: Dialect::Gguf, values: metadata.config_values(), tensors }
 }
 
 fn hugging_face(folder: &Path, table: Table, files: Vec<OpenFile>) -> Result<Checkpoint, Error> {

@@ -23,7 +23,7 @@ pub mod safetensors;
 mod stream;
 mod weights;
 
-pub use checkpoint::{Checkpoint, TextSource, open, open_with};
+pub use checkpoint::{Checkpoint, Header, TextSource, open, open_header, open_with};
 pub use error::Error;
 pub use mmap::{Access, Bytes};
 pub use random::Random;

@@ -16,7 +16,7 @@ use crate::Table;
 
 pub(crate) use metadata::LIST_LEN_MAX;
 pub use metadata::{Array, Metadata, Value, ValueType};
-pub use read::{parse, parse_metadata};
+pub use read::{parse, parse_header, parse_metadata};
 pub(crate) use split::{SplitName, open};
 pub use write::write;
 

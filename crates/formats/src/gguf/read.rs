@@ -1,5 +1,6 @@
 //! Reads one GGUF file. Everything in it is untrusted; [`Reader`] alone knows how far it goes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::{ALIGNMENT_DEFAULT, Gguf, MAGIC};
 use crate::checkpoint::refuse_pointer;
 use crate::error::Shown;
 use crate::weights::Entry;
-use crate::{Bytes, Error, Origin, Table, Tensor};
+use crate::{Bytes, Error, Origin, Table, Tensor, TensorLayout};
 
 // What real files stay far below; a count above these is a lie or an attack.
 const KEYS_MAX: u64 = 1 << 16;
@@ -51,6 +52,27 @@ pub fn parse(path: &Path, bytes: &Bytes) -> Result<Gguf, Error> {
 /// As [`parse`], for the part that is read.
 pub fn parse_metadata(path: &Path, bytes: &Bytes) -> Result<Metadata, Error> {
     Ok(read_head(&mut Reader::new(path, bytes))?.0)
+}
+
+/// Reads the keys and the table of tensors, in its order, of a file whose tensors need not be there.
+///
+/// # Errors
+/// As [`parse`], for the part that is read.
+pub fn parse_header(path: &Path, bytes: &Bytes) -> Result<(Metadata, Vec<TensorLayout>), Error> {
+    let mut reader = Reader::new(path, bytes);
+    let (metadata, n_tensors) = read_head(&mut reader)?;
+    let alignment = alignment(&metadata)?;
+    reader.expect("the table of tensors", n_tensors, TENSOR_BYTES_MIN)?;
+    let mut names = BTreeSet::new();
+    let mut layouts = Vec::new();
+    for _ in 0..n_tensors {
+        let Row { name, quant, shape, .. } = read_row(&mut reader, alignment)?;
+        if !names.insert(name.clone()) {
+            return Err(Error::twice(path, "tensor", &name));
+        }
+        layouts.push(TensorLayout { name, quant, shape });
+    }
+    Ok((metadata, layouts))
 }
 
 /// The keys, and how many tensors the table after them is to have.
