@@ -150,14 +150,14 @@ pub(crate) fn think(text: &str) -> Result<Think, String> {
     }
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("expected a number of at least 1".into()),
         Ok(n) => Ok(n),
     }
 }
 
-fn kv_type(text: &str) -> Result<KvType, String> {
+pub(crate) fn kv_type(text: &str) -> Result<KvType, String> {
     let found = KvType::ALL.into_iter().find(|ty| ty.name() == text);
     found.ok_or_else(|| "expected f32, f16 or bf16".into())
 }

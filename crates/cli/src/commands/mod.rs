@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+mod bench;
 mod chat;
 mod completions;
 mod inspect;
 mod pull;
 mod run;
+mod score;
 
 use std::process::ExitCode;
 
@@ -19,6 +21,10 @@ pub(crate) enum Command {
     Run(run::Args),
     /// Say what a model is, what it costs and whether it fits.
     Inspect(inspect::Args),
+    /// Give the log-probability of each token of a text.
+    Score(score::Args),
+    /// Measure a model beside what this machine could do.
+    Bench(bench::Args),
     /// Download a model from the hub.
     Pull(pull::Args),
     /// Print a script that completes commands in a shell.
@@ -31,7 +37,9 @@ impl Command {
         match self {
             Command::Chat(args) => chat::run(&args),
             Command::Run(args) => run::run(&args),
-            Command::Inspect(args) => inspect::run(args).map(|()| ExitCode::SUCCESS),
+            Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Score(args) => score::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         }

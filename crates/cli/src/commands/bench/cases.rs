@@ -1,0 +1,285 @@
+//! The cases: what is computed, the check before its clock, and what it must read and multiply.
+
+use std::time::Instant;
+
+use anyhow::{bail, ensure};
+use model::{Batch, Decoder, Kv, PAGE};
+use par::Pool;
+use quant::QuantType;
+
+use super::Args;
+
+/// Something that is timed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Case {
+    /// One prompt of `len` tokens, from an empty cache to the logits of its last token.
+    Prompt { len: usize },
+    /// `streams` sequences with `context` tokens each in the cache, `len` steps of one token each.
+    Decode { len: usize, streams: usize, context: usize },
+}
+
+impl Case {
+    /// All cases that the flags choose.
+    pub(super) fn list(args: &Args) -> Vec<Case> {
+        let prompts = args.prompt.iter().map(|&len| Case::Prompt { len });
+        let mut cases: Vec<Case> = prompts.collect();
+        for &len in &args.decode {
+            for &context in &args.context {
+                let decode = |&streams: &usize| Case::Decode { len, streams, context };
+                cases.extend(args.streams.iter().map(decode));
+            }
+        }
+        cases.retain(|case| case.len() > 0);
+        cases
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Case::Prompt { .. } => "prompt",
+            Case::Decode { .. } => "decode",
+        }
+    }
+
+    pub(super) fn len(self) -> usize {
+        let (Case::Prompt { len } | Case::Decode { len, .. }) = self;
+        len
+    }
+
+    pub(super) fn streams(self) -> usize {
+        match self {
+            Case::Prompt { .. } => 1,
+            Case::Decode { streams, .. } => streams,
+        }
+    }
+
+    pub(super) fn context(self) -> usize {
+        match self {
+            Case::Prompt { .. } => 0,
+            Case::Decode { context, .. } => context,
+        }
+    }
+
+    /// Tokens of each sequence at the end.
+    pub(super) fn context_end(self) -> usize {
+        self.context() + self.len()
+    }
+}
+
+/// What a case took, and what it had to read and multiply.
+pub(super) struct Measured {
+    /// The median run.
+    pub(super) seconds: f64,
+    pub(super) n_tokens: u64,
+    /// Packed weights, each once a step; of experts, those that were chosen.
+    pub(super) weights_bytes: u64,
+    /// Cached keys and values, each once a step.
+    pub(super) kv_bytes: u64,
+    /// Multiplications and additions of matrix products, by the type of the weights.
+    pub(super) ops: Vec<(QuantType, u64)>,
+    pub(super) attention_ops: u64,
+}
+
+impl Measured {
+    pub(super) fn bytes(&self) -> u64 {
+        self.weights_bytes + self.kv_bytes
+    }
+
+    pub(super) fn total_ops(&self) -> u64 {
+        self.ops.iter().map(|(_, n)| n).sum::<u64>() + self.attention_ops
+    }
+}
+
+/// A model that runs cases.
+pub(super) struct Bench<'a> {
+    decoder: &'a mut Decoder,
+    kv: &'a mut Kv,
+    batch: Batch,
+    runs: usize,
+}
+
+impl<'a> Bench<'a> {
+    /// Fills the cache with a past of random keys and values.
+    pub(super) fn new(decoder: &'a mut Decoder, kv: &'a mut Kv, runs: usize) -> Bench<'a> {
+        // A length that shares no factor with pages and heads, so that no two tokens are alike.
+        let past: Vec<f32> =
+            (0..65_537).map(|i| random(i) as f32 / (1 << 31) as f32 - 1.0).collect();
+        kv.fill(&past);
+        let batch = Batch::new(decoder.spec());
+        Bench { decoder, kv, batch, runs }
+    }
+
+    pub(super) fn family(&self) -> &'static str {
+        self.decoder.spec().family
+    }
+
+    /// Checks a case, then times it.
+    pub(super) fn run(&mut self, case: Case, pool: &Pool) -> anyhow::Result<Measured> {
+        match case {
+            Case::Prompt { len } => self.check_prompt(len, pool)?,
+            Case::Decode { streams, context, .. } => self.check_decode(streams, context, pool)?,
+        }
+        let mut measured = Measured {
+            seconds: 0.0,
+            n_tokens: (case.streams() * case.len()) as u64,
+            weights_bytes: 0,
+            kv_bytes: 0,
+            ops: Vec::new(),
+            attention_ops: 0,
+        };
+        let mut seconds = Vec::with_capacity(self.runs);
+        for run in 0..self.runs {
+            // The same work each time: it is counted once.
+            let mut counted = (run == 0).then_some(&mut measured);
+            let start = Instant::now();
+            match case {
+                Case::Prompt { len } => {
+                    let step = self.decoder.limits().tokens_per_step;
+                    for from in (0..len).step_by(step) {
+                        let to = (from + step).min(len);
+                        self.prompt_step(pool, from, (to, len))?;
+                        self.count(from, (to - from, 1), counted.as_deref_mut());
+                    }
+                }
+                Case::Decode { len, streams, context } => {
+                    let pages = (context + len).div_ceil(PAGE);
+                    for position in context..context + len {
+                        self.decode_step(pool, 0..streams, position, pages)?;
+                        self.count(position, (1, streams), counted.as_deref_mut());
+                    }
+                }
+            }
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        seconds.sort_by(f64::total_cmp);
+        measured.seconds = seconds[seconds.len() / 2];
+        Ok(measured)
+    }
+
+    /// Tokens `from..to` of a prompt of `len`, with logits if they are the last.
+    fn prompt_step(
+        &mut self,
+        pool: &Pool,
+        from: usize,
+        (to, len): (usize, usize),
+    ) -> anyhow::Result<()> {
+        let vocab = self.decoder.spec().vocab;
+        let tokens: Vec<u32> = (from..to).map(|position| token(0, position, vocab)).collect();
+        self.batch.clear();
+        let pages = 0..len.div_ceil(PAGE) as u32;
+        self.batch.push(&tokens, from, pages, usize::from(to == len));
+        self.decoder.forward(pool, &self.batch, self.kv)?;
+        Ok(())
+    }
+
+    /// The token at `position` of each of `streams`, whose sequences have `pages` each.
+    fn decode_step(
+        &mut self,
+        pool: &Pool,
+        streams: std::ops::Range<usize>,
+        position: usize,
+        pages: usize,
+    ) -> anyhow::Result<()> {
+        let vocab = self.decoder.spec().vocab;
+        self.batch.clear();
+        for stream in streams {
+            let own = (stream * pages) as u32..((stream + 1) * pages) as u32;
+            self.batch.push(&[token(stream, position, vocab)], position, own, 1);
+        }
+        self.decoder.forward(pool, &self.batch, self.kv)?;
+        Ok(())
+    }
+
+    /// Adds what the last step took: `n` tokens from `position` on of each of `streams`.
+    fn count(
+        &self,
+        position: usize,
+        (n, streams): (usize, usize),
+        measured: Option<&mut Measured>,
+    ) {
+        let Some(measured) = measured else { return };
+        let products = self.decoder.last_products();
+        measured.weights_bytes += products.weights_bytes;
+        for (ty, n) in products.ops {
+            match measured.ops.iter_mut().find(|(other, _)| *other == ty) {
+                Some((_, sum)) => *sum += n,
+                None => measured.ops.push((ty, n)),
+            }
+        }
+        let cost = self.decoder.spec().cost();
+        let cached = (position + n) as u64;
+        let element = self.kv.kv_type().bytes() as u64;
+        measured.kv_bytes += streams as u64 * cached * element * cost.kv_elements();
+        // Position p attends to p + 1 tokens.
+        let pairs = (position + 1..=position + n).sum::<usize>() as u64;
+        measured.attention_ops += streams as u64 * cost.attention_flops(pairs);
+    }
+
+    /// A prompt at once gets the bits that it gets in two parts.
+    fn check_prompt(&mut self, len: usize, pool: &Pool) -> anyhow::Result<()> {
+        let step = self.decoder.limits().tokens_per_step;
+        let mut logits = [Vec::new(), Vec::new()];
+        for (logits, first) in logits.iter_mut().zip([len.min(step), (len.min(step) / 2).max(1)]) {
+            let mut from = 0;
+            while from < len {
+                let to = if from == 0 { first } else { (from + step).min(len) };
+                self.prompt_step(pool, from, (to, len))?;
+                from = to;
+            }
+            *logits = self.decoder.last_logits().to_vec();
+        }
+        let [whole, parts] = &logits;
+        check(whole, parts, "a prompt in two parts")
+    }
+
+    /// The first and the last stream get the bits that each gets alone, on one thread.
+    fn check_decode(&mut self, streams: usize, context: usize, pool: &Pool) -> anyhow::Result<()> {
+        let vocab = self.decoder.spec().vocab;
+        let pages = (context + 1).div_ceil(PAGE);
+        self.decode_step(pool, 0..streams, context, pages)?;
+        let crowd = self.decoder.last_logits().to_vec();
+        let alone = Pool::new(1);
+        for stream in [0, streams - 1] {
+            self.decode_step(&alone, stream..stream + 1, context, pages)?;
+            let crowd = &crowd[stream * vocab..][..vocab];
+            check(crowd, self.decoder.last_logits(), "a stream alone")?;
+        }
+        Ok(())
+    }
+}
+
+/// Logits are numbers, and the same bits as another way gives.
+fn check(logits: &[f32], other: &[f32], way: &str) -> anyhow::Result<()> {
+    ensure!(logits.len() == other.len(), "{way} gives {} logits", other.len());
+    if logits.iter().any(|logit| !logit.is_finite()) {
+        return Err(engine::Error::NotFinite.into());
+    }
+    if logits.iter().zip(other).any(|(a, b)| a.to_bits() != b.to_bits()) {
+        bail!("{way} gets other logits: the measurement would be of something wrong");
+    }
+    Ok(())
+}
+
+/// The token at a position of a stream: any, but the same in every run.
+fn token(stream: usize, position: usize, vocab: usize) -> u32 {
+    random(stream << 20 ^ position) % vocab as u32
+}
+
+/// A number that depends on `index` without showing it (the finaliser of splitmix64).
+fn random(index: usize) -> u32 {
+    let mut x = (index as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (x ^ (x >> 31)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_sees_other_bits_and_what_is_no_number() {
+        assert!(check(&[1.0, -2.0], &[1.0, -2.0], "it").is_ok());
+        assert!(check(&[0.0], &[-0.0], "it").is_err());
+        assert!(check(&[f32::NAN], &[f32::NAN], "it").is_err());
+    }
+}
