@@ -25,6 +25,17 @@ pub struct Limits {
     pub logits_per_step: usize,
 }
 
+/// Whether a prompt may be computed in a form that rounds differently from decoding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Numerics {
+    /// One form for prompts, answers and training: the same bits whatever the path.
+    #[default]
+    Exact,
+    /// Long prompts take the plain form of latent attention, which is cheaper. What follows a
+    /// prompt then differs in its last bits from what other chunks of it would have given.
+    Fast,
+}
+
 /// A model that is ready to run.
 pub struct Decoder {
     pub(crate) spec: ModelSpec,
@@ -161,6 +172,22 @@ impl Decoder {
             n_logits: 0,
             expert_bytes: 0,
         })
+    }
+
+    /// Lets long prompts take the cheaper form of their attention: [`Numerics::Fast`].
+    ///
+    /// # Errors
+    /// Weights that are missing or do not fill the spec.
+    pub fn allow_plain_prompts(
+        &mut self,
+        weights: &dyn Weights,
+        dialect: Dialect,
+        pool: &Pool,
+    ) -> Result<(), Error> {
+        let (spec, progress, is_storing_experts) = (&self.spec, &|_| (), false);
+        let loader = Loader { spec, dialect, weights, pool, progress, is_storing_experts };
+        let mut layers = self.layers.iter_mut().enumerate();
+        layers.try_for_each(|(i, layer)| layer.attention.load_plain(&loader, i))
     }
 
     pub fn spec(&self) -> &ModelSpec {

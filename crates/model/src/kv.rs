@@ -143,7 +143,7 @@ fn page_len(attention: &AttentionSpec) -> usize {
 
 pub(crate) fn gqa_shape(gqa: &spec::GqaSpec) -> attention::Shape {
     let spec::GqaSpec { n_heads, n_kv_heads, head_dim, .. } = *gqa;
-    attention::Shape { n_heads, n_kv_heads, head_dim }
+    attention::Shape { n_heads, n_kv_heads, head_dim, value_dim: head_dim }
 }
 
 pub(crate) fn mla_shape(mla: &spec::MlaSpec) -> latent_attention::Shape {

@@ -20,7 +20,7 @@ mod products;
 mod weights;
 
 pub use batch::Batch;
-pub use decoder::{Decoder, Limits};
+pub use decoder::{Decoder, Limits, Numerics};
 pub use error::Error;
 pub use experts::{ExpertMemory, ExpertStatistics, Footprint, Guess};
 pub use kv::{Kv, KvType};

@@ -9,7 +9,7 @@
 //! gets the same bits alone, in a prompt, or after a cached prefix.
 //!
 //! A page holds [`PAGE`] positions of one layer: for each key/value head the keys (K, PAGE), then
-//! the values (PAGE, K rounded up to [`ALIGN`]).
+//! the values (PAGE, their elements rounded up to [`ALIGN`]).
 
 use par::{Pool, Strip, Tiles};
 use simd::{Best, Isa, Kernel, dispatch};
@@ -40,11 +40,13 @@ pub struct Shape {
     pub n_kv_heads: usize,
     /// K.
     pub head_dim: usize,
+    /// Elements of a value: K, but for latent attention in its plain form.
+    pub value_dim: usize,
 }
 
 impl Shape {
     fn padded_dim(&self) -> usize {
-        self.head_dim.next_multiple_of(ALIGN)
+        self.value_dim.next_multiple_of(ALIGN)
     }
 
     /// Query heads that share a key/value head.
@@ -97,7 +99,7 @@ impl Spans<'_> {
     }
 }
 
-/// Puts the keys and values (T, G·K) of a step's tokens into their pages.
+/// Puts the keys (T, G·K) and values (T, G·value) of a step's tokens into their pages.
 pub fn store<E: Element>(
     cache: &mut [E],
     keys: &[f32],
@@ -105,23 +107,23 @@ pub fn store<E: Element>(
     spans: Spans<'_>,
     shape: Shape,
 ) {
-    let (dim, padded) = (shape.head_dim, shape.padded_dim());
-    let width = shape.n_kv_heads * dim;
-    let mut rows = keys.chunks_exact(width).zip(values.chunks_exact(width));
+    let (dim, value_dim, padded) = (shape.head_dim, shape.value_dim, shape.padded_dim());
+    let values = values.chunks_exact(shape.n_kv_heads * value_dim);
+    let mut rows = keys.chunks_exact(shape.n_kv_heads * dim).zip(values);
     for span in spans.spans {
         for position in span.position..span.position + span.n_tokens {
             let (keys, values) = rows.next().expect("spans cover the tokens of the step");
             let page = spans.page(span, position) * shape.page_len();
             let heads = cache[page..][..shape.page_len()].chunks_exact_mut(shape.head_len());
             let at = position % PAGE;
-            let of_heads = keys.chunks_exact(dim).zip(values.chunks_exact(dim));
+            let of_heads = keys.chunks_exact(dim).zip(values.chunks_exact(value_dim));
             for (head, (key, value)) in heads.zip(of_heads) {
                 let (page_keys, page_values) = head.split_at_mut(PAGE * dim);
                 for i in 0..dim {
                     page_keys[i * PAGE + at] = E::from_f32(key[i]);
                 }
-                let page_value = &mut page_values[at * padded..][..dim];
-                for i in 0..dim {
+                let page_value = &mut page_values[at * padded..][..value_dim];
+                for i in 0..value_dim {
                     page_value[i] = E::from_f32(value[i]);
                 }
             }
@@ -130,7 +132,7 @@ pub fn store<E: Element>(
     assert!(rows.next().is_none(), "spans cover the tokens of the step");
 }
 
-/// y (T, H·K) from queries (T, H·K) and the cache, in which the step's own keys and values are
+/// y (T, H·value) from queries (T, H·K) and the cache, in which the step's own keys and values are
 /// stored already. Spans are of at most `tokens_per_task` tokens.
 ///
 /// # Panics
@@ -146,11 +148,11 @@ pub fn forward<E: Element>(
     (shape, scale): (Shape, f32),
 ) {
     let width = shape.n_heads * shape.head_dim;
-    let strip = shape.group() * shape.head_dim;
-    assert_eq!(y.len(), queries.len());
+    let (y_width, strip) = (shape.n_heads * shape.value_dim, shape.group() * shape.value_dim);
+    assert_eq!(y.len() / y_width, queries.len() / width, "a row of y for each of queries");
     assert_eq!(spans.spans.len(), spans.ends.len());
     let best = Best::detect();
-    pool.for_parts(Tiles::new(y, width, strip, spans.ends), |task, y| {
+    pool.for_parts(Tiles::new(y, y_width, strip, spans.ends), |task, y| {
         let (index, head) = (task / shape.n_kv_heads, task % shape.n_kv_heads);
         let span = spans.spans[index];
         let first = spans.ends[index] - span.n_tokens;
@@ -167,7 +169,7 @@ pub fn forward<E: Element>(
 
 /// The query heads of one key/value head, over the tokens of one span.
 struct Attend<'a, E> {
-    /// (tokens, group · K)
+    /// (tokens, group · value)
     y: Strip<'a>,
     /// (tokens, H·K)
     queries: &'a [f32],
@@ -284,7 +286,7 @@ impl<E: Element> Attend<'_, E> {
     #[inline(always)]
     fn finish<const SUMS: usize>(&mut self, state: &State<SUMS>) {
         let (group, dim, padded) =
-            (self.shape.group(), self.shape.head_dim, self.shape.padded_dim());
+            (self.shape.group(), self.shape.value_dim, self.shape.padded_dim());
         for token in 0..self.span.n_tokens {
             let row = self.y.row_mut(token);
             for (i, y) in row.chunks_exact_mut(dim).enumerate() {
@@ -410,7 +412,7 @@ mod tests {
 
     use super::*;
 
-    const SHAPE: Shape = Shape { n_heads: 6, n_kv_heads: 2, head_dim: 12 };
+    const SHAPE: Shape = Shape { n_heads: 6, n_kv_heads: 2, head_dim: 12, value_dim: 12 };
 
     fn noise(seed: u32, n: usize) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);

@@ -59,6 +59,14 @@ impl Attention {
         })
     }
 
+    /// Reads what long prompts need where there is a cheaper form for them.
+    pub(crate) fn load_plain(&mut self, loader: &Loader<'_>, layer: usize) -> Result<(), Error> {
+        match self {
+            Attention::Gqa(_) => Ok(()),
+            Attention::Mla(mla) => mla.load_plain(loader, layer),
+        }
+    }
+
     /// y (T, D) from the normed rows x (T, D), which are also kept in the cache.
     pub(crate) fn forward(
         &self,

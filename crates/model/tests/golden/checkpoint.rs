@@ -97,6 +97,13 @@ impl Session {
         Session { pool, decoder, kv, batch }
     }
 
+    /// Lets long prompts take the plain form.
+    pub(crate) fn allow_plain_prompts(&mut self, path: &Path) {
+        let checkpoint = formats::open(path).unwrap();
+        let dialect = checkpoint.config.dialect;
+        self.decoder.allow_plain_prompts(&*checkpoint.weights, dialect, &self.pool).unwrap();
+    }
+
     /// Logits (T, V) of all tokens, computed in steps that end at each of `cuts`.
     pub(crate) fn logits(&mut self, ids: &[u32], cuts: &[usize]) -> Vec<f32> {
         // Pages in no order, so that a page table that is not looked at shows.

@@ -91,6 +91,26 @@ fn chunks_threads_and_decoding_change_no_bit() {
     }
 }
 
+/// The plain form against the absorbed one, in f32 and over an f16 cache that both read.
+#[test]
+fn the_two_forms_of_latent_attention_agree() {
+    for family in ["deepseek_v2_lite", "deepseek_v3", "deepseek_v3_fp8"] {
+        let expected = Expected::read(family);
+        let prompt = &expected.prompts[3];
+        for (kv_type, bound) in [(KvType::F32, 5e-5), (KvType::F16, 5e-5)] {
+            let absorbed = Session::new(&golden(family), 2, kv_type).logits(&prompt.ids, &[150]);
+            for cuts in [&[150][..], &[70, 150], &[3, 80, 150]] {
+                let mut session = Session::new(&golden(family), 2, kv_type);
+                session.allow_plain_prompts(&golden(family));
+                let plain = session.logits(&prompt.ids, cuts);
+                let worst = worst(&plain, &absorbed);
+                assert!(worst <= bound, "{family}: {worst} apart");
+                assert!(plain != absorbed, "{family}: the plain form was not taken");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_sequence_in_a_crowd_gets_the_bits_that_it_gets_alone() {
     for family in FAMILIES {

@@ -2,19 +2,24 @@
 //!
 //! The absorbed form: the latent-to-key matrix of a head is applied to its query, and the
 //! latent-to-value matrix to what the head attended to, so that the cache is never turned into keys
-//! and values. Prompts, answers and training all go this way, hence the same bits.
+//! and values. Prompts, answers and training all go this way, hence the same bits. Who asks for
+//! [`Numerics::Fast`](crate::Numerics) lets long prompts go the plain way (`plain.rs`).
 
+mod plain;
+mod weights;
+
+use ops::attention::Spans;
+use ops::element::Element;
 use ops::{latent_attention, rmsnorm, rope};
 use panels::{Activations, Form, Group, Panels, Rows, matmul, matmul_grouped};
 use par::{Chunks, Pool};
-use quant::QuantType;
 use spec::{MlaSpec, Slot};
 
 use super::{Angles, Step};
 use crate::error::Error;
 use crate::groups::{Groups, recycle};
 use crate::kv::{LayerKv, mla_shape, with_elements};
-use crate::weights::{FP8_BLOCK, Loader};
+use crate::weights::Loader;
 
 /// The weights of a layer's attention.
 pub(crate) struct Mla {
@@ -31,6 +36,8 @@ pub(crate) struct Mla {
     value_up: Vec<Panels>,
     /// (D, H·value)
     out: Panels,
+    /// For prompts in the plain form, if that was asked for.
+    plain: Option<plain::Plain>,
 }
 
 enum Query {
@@ -68,6 +75,7 @@ pub(crate) struct Scratch {
     query_rows: Vec<u32>,
     sum_rows: Vec<u32>,
     groups: Groups,
+    plain: plain::Scratch,
 }
 
 impl Scratch {
@@ -92,6 +100,7 @@ impl Scratch {
             query_rows: vec![0; heads * tokens],
             sum_rows: vec![0; heads * tokens],
             groups: Groups::with_capacity(heads),
+            plain: plain::Scratch::default(),
         }
     }
 }
@@ -112,7 +121,7 @@ impl Mla {
                 up: loader.matrix(Slot::QueryUp, layer, (queries, rank))?,
             },
         };
-        let (key_up, value_up) = latent_up(loader, layer, spec)?;
+        let (key_up, value_up) = weights::latent_up(loader, layer, spec)?;
         Ok(Mla {
             spec: spec.clone(),
             norm_eps: loader.spec.norm_eps,
@@ -122,7 +131,15 @@ impl Mla {
             key_up,
             value_up,
             out: loader.matrix(Slot::AttentionOut, layer, (dim, spec.n_heads * spec.value_dim))?,
+            plain: None,
         })
+    }
+
+    /// Reads what long prompts need to go the plain way.
+    pub(crate) fn load_plain(&mut self, loader: &Loader<'_>, layer: usize) -> Result<(), Error> {
+        let key = weights::plain_keys(loader, layer, &self.spec)?;
+        self.plain = Some(plain::Plain { key });
+        Ok(())
     }
 
     pub(crate) fn forward(
@@ -135,37 +152,73 @@ impl Mla {
     ) {
         let n_tokens = batch.n_tokens();
         let shape = mla_shape(&self.spec);
-        let (heads, rank) = (self.spec.n_heads, self.spec.latent_rank);
-        let padded = shape.n_groups() * latent_attention::HEADS;
         self.queries(pool, x, n_tokens, &angles, scratch);
         self.latents(pool, x, n_tokens, &angles, scratch);
-        let lanes = &mut scratch.query_lanes[..n_tokens * shape.queries_len()];
-        let latent = &scratch.query_latent[..heads * n_tokens * rank];
-        let head_dim = self.spec.nope_dim + self.spec.rope_dim;
-        let roped = &scratch.query[..n_tokens * heads * head_dim];
-        latent_attention::interleave(
-            pool,
-            lanes,
-            latent,
-            roped,
-            (head_dim, self.spec.nope_dim),
-            shape,
-        );
         let spans = batch.spans();
-        let attended = scratch.attended.resize(n_tokens * padded, rank);
         with_elements!(kv, cache => {
-            let latent = &scratch.latent[..n_tokens * rank];
-            let key = &scratch.key[..n_tokens * self.spec.rope_dim];
+            let latent = &scratch.latent[..n_tokens * shape.latent_rank];
+            let key = &scratch.key[..n_tokens * shape.rope_dim];
             latent_attention::store(cache, latent, key, spans, shape);
-            latent_attention::forward(pool, attended, lanes, cache, spans, (shape, self.spec.scale));
+            match &self.plain {
+                // Steps of nothing but long prompts; in company they go the usual way.
+                Some(plain) if spans.spans.iter().all(|s| s.n_tokens >= plain::TOKENS_MIN) => {
+                    self.attend_plain(pool, cache, spans, plain, scratch);
+                }
+                _ => self.attend_absorbed(pool, cache, spans, n_tokens, scratch),
+            }
         });
-        self.values(pool, n_tokens, padded, scratch);
         scratch.out.prepare_for(pool, &[&self.out]);
         matmul(pool, y, &scratch.out, &self.out);
     }
 
-    /// Leaves the queries, their roped parts turned, in `query` and their latent images in
-    /// `query_latent`.
+    /// Leaves what each token's heads attended to in `out`, by the absorbed form.
+    fn attend_absorbed<E: Element>(
+        &self,
+        pool: &Pool,
+        cache: &[E],
+        spans: Spans<'_>,
+        n_tokens: usize,
+        scratch: &mut Scratch,
+    ) {
+        let shape = mla_shape(&self.spec);
+        let (heads, rank) = (self.spec.n_heads, self.spec.latent_rank);
+        let padded = shape.n_groups() * latent_attention::HEADS;
+        self.absorb(pool, n_tokens, scratch);
+        let lanes = &mut scratch.query_lanes[..n_tokens * shape.queries_len()];
+        let latent = &scratch.query_latent[..heads * n_tokens * rank];
+        let head_dim = self.spec.nope_dim + self.spec.rope_dim;
+        let roped = &scratch.query[..n_tokens * heads * head_dim];
+        let part = (head_dim, self.spec.nope_dim);
+        latent_attention::interleave(pool, lanes, latent, roped, part, shape);
+        let attended = scratch.attended.resize(n_tokens * padded, rank);
+        let how = (shape, self.spec.scale);
+        latent_attention::forward(pool, attended, lanes, cache, spans, how);
+        self.values(pool, n_tokens, padded, scratch);
+    }
+
+    /// The same by the plain form, sequence by sequence.
+    fn attend_plain<E: Element>(
+        &self,
+        pool: &Pool,
+        cache: &[E],
+        spans: Spans<'_>,
+        plain: &plain::Plain,
+        scratch: &mut Scratch,
+    ) {
+        let MlaSpec { n_heads, nope_dim, rope_dim, value_dim, .. } = self.spec;
+        let (query_len, out_len) = (n_heads * (nope_dim + rope_dim), n_heads * value_dim);
+        let n_tokens = spans.ends.last().copied().unwrap_or(0);
+        let out = scratch.out.resize(n_tokens, out_len);
+        for (&span, &end) in spans.spans.iter().zip(spans.ends) {
+            let rows = end - span.n_tokens..end;
+            let queries = &scratch.query[rows.start * query_len..rows.end * query_len];
+            let prompt = plain::Prompt { spec: &self.spec, cache, spans, span, queries };
+            let out = &mut out[rows.start * out_len..rows.end * out_len];
+            prompt.attend(pool, out, (plain, &self.value_up), &mut scratch.plain);
+        }
+    }
+
+    /// Leaves the queries, their roped parts turned, in `query`.
     fn queries(
         &self,
         pool: &Pool,
@@ -202,9 +255,14 @@ impl Mla {
         let heads =
             rope::Heads { stride: n_heads * head_dim, n_heads, head_dim, from: nope_dim, pairing };
         rope::forward(pool, query, angles.cos, angles.sin, angles.half, heads);
+    }
 
+    /// Leaves the latent images of the queries in `query_latent`.
+    fn absorb(&self, pool: &Pool, n_tokens: usize, scratch: &mut Scratch) {
+        let MlaSpec { n_heads, nope_dim, rope_dim, .. } = self.spec;
+        let head_dim = nope_dim + rope_dim;
+        let query = &scratch.query[..n_tokens * n_heads * head_dim];
         let nope = scratch.query_nope.resize(n_tokens * n_heads, nope_dim);
-        let query = &*query;
         pool.for_chunks(nope, n_heads * nope_dim, |t, rows| {
             let heads = query[t * n_heads * head_dim..].chunks_exact(head_dim);
             for (row, head) in rows.chunks_exact_mut(nope_dim).zip(heads) {
@@ -271,7 +329,8 @@ impl Mla {
             Query::Ranked { down, up, .. } => [down, up],
         };
         let n_query = if self.spec.query_rank.is_some() { 2 } else { 1 };
-        let heads = self.key_up.iter().chain(&self.value_up);
+        let plain = self.plain.iter().flat_map(|plain| &plain.key);
+        let heads = self.key_up.iter().chain(&self.value_up).chain(plain);
         query.into_iter().take(n_query).chain([&self.latent_down, &self.out]).chain(heads)
     }
 
@@ -313,113 +372,4 @@ fn prepare_all(pool: &Pool, x: &mut Activations, heads: &[Panels]) {
     for head in heads {
         x.prepare(pool, head.form());
     }
-}
-
-/// The latent-to-key and latent-to-value matrices of each head, from the two tensors of newer GGUF
-/// files or the merged one of all others.
-fn latent_up(
-    loader: &Loader<'_>,
-    layer: usize,
-    spec: &MlaSpec,
-) -> Result<(Vec<Panels>, Vec<Panels>), Error> {
-    let MlaSpec { n_heads, latent_rank, nope_dim, value_dim, .. } = *spec;
-    if loader.contains_split_latent_up(layer) {
-        let key = (n_heads, latent_rank, nope_dim);
-        let value = (n_heads, value_dim, latent_rank);
-        return Ok((
-            loader.experts(Slot::LatentUpKey, layer, key)?,
-            loader.experts(Slot::LatentUpValue, layer, value)?,
-        ));
-    }
-    let head_rows = nope_dim + value_dim;
-    let tensor = loader.tensor(Slot::LatentUp, layer, &[n_heads * head_rows, latent_rank])?;
-    let row_bytes = tensor.quant.row_bytes(latent_rank).expect("checked when it was read");
-    let scales = match tensor.quant {
-        QuantType::F8E4M3 => loader.scales(&tensor)?,
-        _ => Vec::new(),
-    };
-    // A head's FP8 rows keep their codes and scales where they begin with a block of scales or lie
-    // within one; what the scales cross is decoded.
-    let aligned = |from: usize, rows: usize| {
-        from.is_multiple_of(FP8_BLOCK) || from % FP8_BLOCK + rows <= FP8_BLOCK
-    };
-    let scale_cols = latent_rank.div_ceil(FP8_BLOCK);
-    let mut decoded = Vec::new();
-    let (mut keys, mut values) = (Vec::new(), Vec::new());
-    for head in 0..n_heads {
-        let key_from = head * head_rows;
-        let value_from = key_from + nope_dim;
-        let bytes =
-            |from: usize, rows: usize| &tensor.bytes[from * row_bytes..][..rows * row_bytes];
-        let (key, value) = (bytes(key_from, nope_dim), bytes(value_from, value_dim));
-        let fp8 = tensor.quant == QuantType::F8E4M3;
-        if fp8 && aligned(key_from, nope_dim) && aligned(value_from, value_dim) {
-            let scales = |from: usize, rows: usize| {
-                &scales[from / FP8_BLOCK * scale_cols..][..rows.div_ceil(FP8_BLOCK) * scale_cols]
-            };
-            let codes = transposed(key, nope_dim, 1);
-            let key_scales = scales(key_from, nope_dim);
-            let key_scales = transposed(key_scales, nope_dim.div_ceil(FP8_BLOCK), 1);
-            keys.push(Panels::pack_fp8(loader.pool, latent_rank, nope_dim, &codes, &key_scales));
-            let value_scales = scales(value_from, value_dim);
-            values.push(Panels::pack_fp8(loader.pool, value_dim, latent_rank, value, value_scales));
-            continue;
-        }
-        match tensor.quant {
-            // Plain types stay what they are.
-            QuantType::F32 | QuantType::F16 | QuantType::Bf16 => {
-                let turned = transposed(key, nope_dim, tensor.quant.block_bytes());
-                let ty = tensor.quant;
-                keys.push(Panels::pack(loader.pool, ty, latent_rank, nope_dim, &turned));
-            }
-            // Blocks run along the latent, which is now the output: they cannot be kept.
-            _ => {
-                decoded.resize(nope_dim * latent_rank, 0.0);
-                quant::decode(tensor.quant, key, &mut decoded);
-                scale_rows(&mut decoded, key_from, latent_rank, &scales);
-                keys.push(pack_f32(loader.pool, &transposed(&decoded, nope_dim, 1), nope_dim));
-            }
-        }
-        if fp8 {
-            decoded.resize(value_dim * latent_rank, 0.0);
-            quant::decode(tensor.quant, value, &mut decoded);
-            scale_rows(&mut decoded, value_from, latent_rank, &scales);
-            values.push(pack_f32(loader.pool, &decoded, latent_rank));
-        } else {
-            values.push(Panels::pack(loader.pool, tensor.quant, value_dim, latent_rank, value));
-        }
-    }
-    Ok((keys, values))
-}
-
-/// Multiplies rows (n, cols), the first of which is row `from` of a matrix with FP8 `scales`.
-fn scale_rows(rows: &mut [f32], from: usize, cols: usize, scales: &[f32]) {
-    if scales.is_empty() {
-        return;
-    }
-    let scale_cols = cols.div_ceil(FP8_BLOCK);
-    for (i, row) in rows.chunks_exact_mut(cols).enumerate() {
-        let scales = &scales[(from + i) / FP8_BLOCK * scale_cols..][..scale_cols];
-        for (run, scale) in row.chunks_mut(FP8_BLOCK).zip(scales) {
-            run.iter_mut().for_each(|x| *x *= scale);
-        }
-    }
-}
-
-fn pack_f32(pool: &Pool, matrix: &[f32], cols: usize) -> Panels {
-    let bytes: Vec<u8> = matrix.iter().flat_map(|x| x.to_le_bytes()).collect();
-    Panels::pack(pool, QuantType::F32, matrix.len() / cols, cols, &bytes)
-}
-
-/// (rows, n) to (n, rows), of items of `item` elements each.
-fn transposed<T: Copy + Default>(matrix: &[T], rows: usize, item: usize) -> Vec<T> {
-    let cols = matrix.len() / rows / item;
-    let mut out = vec![T::default(); matrix.len()];
-    for r in 0..rows {
-        for c in 0..cols {
-            out[(c * rows + r) * item..][..item]
-                .copy_from_slice(&matrix[(r * cols + c) * item..][..item]);
-        }
-    }
-    out
 }
