@@ -150,8 +150,7 @@ fn load(
     let options = Options { context: Some(n), ..options.clone() };
     let rows = ROWS.min(n);
     let limits = Limits { tokens_per_step: rows, logits_per_step: rows };
-    let bytes = checkpoint.weights.bytes();
-    let plan = Plan::new(&checkpoint.path, &spec, bytes, &options, limits)?;
+    let plan = Plan::of(checkpoint, &spec, &options, limits)?;
     let bar = bars::loading();
     let progress = |done, total| bars::advance(&bar, done, total);
     let model = plan.load(checkpoint, spec, &options, &progress)?;

@@ -74,7 +74,8 @@ fn what_is_said_of_a_small_model_is_worked_by_hand() {
     assert_eq!(said["tokenizer"]["kind"], "BPE");
     assert_eq!(said["tokenizer"]["tokens"], 320);
     let memory = &said["memory"];
-    let sum = ["weights", "kv", "scratch"].map(|part| memory[part].as_u64().unwrap());
+    let sum =
+        ["weights", "expert_cache", "kv", "scratch"].map(|part| memory[part].as_u64().unwrap());
     assert_eq!(memory["total"], sum.iter().sum::<u64>());
     assert_eq!((&memory["fits"], &memory["context_fits"]), (&true.into(), &said["context_max"]));
 }

@@ -124,7 +124,7 @@ fn load(args: &Args, cases: &[Case]) -> anyhow::Result<Model> {
         ..Options::default()
     };
     let limits = Limits { tokens_per_step: TOKENS_PER_STEP.max(streams), logits_per_step: streams };
-    let plan = Plan::new(&path, &spec, checkpoint.weights.bytes(), &options, limits)?;
+    let plan = Plan::of(&checkpoint, &spec, &options, limits)?;
     let bar = bars::loading();
     let progress = |done, total| bars::advance(&bar, done, total);
     let model = plan.load(&checkpoint, spec, &options, &progress)?;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use engine::{Error, KvType, Options, Plan, Vocabulary};
-use formats::{Header, TextSource};
+use formats::{Checkpoint, Header, TextSource};
+use model::ExpertMemory;
 use serde_json::{Value, json};
 use spec::{AttentionSpec, FfnSpec, ModelSpec, Pairing, RopeScaling, Traffic};
 
@@ -17,6 +18,7 @@ pub(super) struct Description {
     pub(super) spec: ModelSpec,
     /// Tensors and bytes of each quant type, by name.
     pub(super) types: BTreeMap<&'static str, (u64, u64)>,
+    pub(super) tensor_bytes: u64,
     pub(super) traffic: Traffic,
     pub(super) kv_type: KvType,
     pub(super) batches: Vec<u64>,
@@ -40,7 +42,12 @@ pub(super) struct Tokenizer {
 }
 
 impl Description {
-    pub(super) fn new(header: &Header, args: &Args) -> anyhow::Result<Description> {
+    /// `checkpoint` is what the header is of, where its tensors are there too.
+    pub(super) fn new(
+        header: &Header,
+        checkpoint: Option<&Checkpoint>,
+        args: &Args,
+    ) -> anyhow::Result<Description> {
         let path = header.path.display().to_string();
         let spec = ModelSpec::from_config(&header.config).with_context(|| path.clone())?;
         let mut types = BTreeMap::new();
@@ -52,15 +59,20 @@ impl Description {
             *sum += bytes;
             tensors.push((tensor.name.as_str(), bytes));
         }
-        let file_bytes = tensors.iter().map(|(_, bytes)| bytes).sum();
+        let tensor_bytes = tensors.iter().map(|(_, bytes)| bytes).sum();
         let traffic = spec.traffic(header.config.dialect, tensors, args.kv_type.bytes() as u64);
         let options = Options { kv_type: args.kv_type, memory: args.memory, ..Options::default() };
-        let plan = Plan::new(&header.path, &spec, file_bytes, &options, options.limits())?;
+        let limits = options.limits();
+        let plan = match checkpoint {
+            Some(checkpoint) => Plan::of(checkpoint, &spec, &options, limits)?,
+            None => Plan::new(&header.path, &spec, tensor_bytes, &options, limits)?,
+        };
         let name = header.path.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Description {
             name: name.unwrap_or_else(|| path.clone()),
             text: Text::new(header, spec.family)?,
             types,
+            tensor_bytes,
             traffic,
             kv_type: args.kv_type,
             batches: args.batch.iter().map(|&batch| batch as u64).collect(),
@@ -71,17 +83,21 @@ impl Description {
         })
     }
 
-    pub(super) fn file_bytes(&self) -> u64 {
-        self.plan.need.weights
-    }
-
     /// Whether a model of this size can be loaded here.
     pub(super) fn fits(&self) -> bool {
         self.plan.need.total() <= self.plan.available
     }
 
+    /// Whether routed experts stay in their file, since they do not fit.
+    pub(super) fn streams(&self) -> bool {
+        self.plan.experts != ExpertMemory::Resident
+    }
+
     /// Tokens of the longest sequence for which there is memory; 0 if there is none for the model.
     pub(super) fn context_fits(&self) -> u64 {
+        if self.streams() {
+            return if self.fits() { self.plan.context as u64 } else { 0 };
+        }
         self.plan.cache_tokens().min(self.spec.context_max as u64)
     }
 
@@ -129,7 +145,7 @@ impl Description {
                 "embedding": count.embedding,
             },
             "types": types.collect::<Vec<_>>(),
-            "tensor_bytes": self.file_bytes(),
+            "tensor_bytes": self.tensor_bytes,
             "bytes_read_per_token": self.traffic.weights(1) as u64,
             "bytes_read": bytes.collect::<Vec<_>>(),
             "kv_type": self.kv_type.name(),
@@ -144,12 +160,14 @@ impl Description {
             "thinking": self.text.thinking,
             "memory": {
                 "weights": need.weights,
+                "expert_cache": need.experts,
                 "kv": need.kv,
                 "scratch": need.scratch,
                 "total": need.total(),
                 "context": self.plan.context,
                 "available": self.plan.available,
                 "fits": self.fits(),
+                "experts_stay_in_file": self.streams(),
                 "context_fits": self.context_fits(),
             },
         })

@@ -10,7 +10,6 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use engine::KvType;
-use formats::Header;
 
 use crate::args;
 use crate::terminal::locate;
@@ -57,8 +56,7 @@ pub(crate) struct Args {
 
 /// Prints what the models are.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let descriptions =
-        args.models.iter().map(|model| Description::new(&header(args, model)?, args));
+    let descriptions = args.models.iter().map(|model| describe(args, model));
     let descriptions = descriptions.collect::<anyhow::Result<Vec<_>>>()?;
     let mut out = io::stdout().lock();
     match &descriptions[..] {
@@ -82,9 +80,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn header(args: &Args, model: &str) -> anyhow::Result<Header> {
+fn describe(args: &Args, model: &str) -> anyhow::Result<Description> {
     if args.header {
-        return Ok(formats::open_header(Path::new(model))?);
+        return Description::new(&formats::open_header(Path::new(model))?, None, args);
     }
-    Ok(formats::open(&locate::path_of(model)?)?.header()?)
+    let checkpoint = formats::open(&locate::path_of(model)?)?;
+    Description::new(&checkpoint.header()?, Some(&checkpoint), args)
 }

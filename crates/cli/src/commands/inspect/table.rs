@@ -136,7 +136,7 @@ fn types(d: &Description) -> String {
     let mut types: Vec<_> = d.types.iter().collect();
     types.sort_by_key(|(_, (_, bytes))| std::cmp::Reverse(*bytes));
     let types = types.iter().map(|(name, (n, sum))| format!("{n} {name} {}", bytes(*sum)));
-    let all = bytes(d.file_bytes());
+    let all = bytes(d.tensor_bytes);
     format!("{all}: {}", types.collect::<Vec<_>>().join(", "))
 }
 
@@ -144,11 +144,17 @@ fn memory(d: &Description, row: &mut impl FnMut(&str, String)) {
     let (need, context) = (d.plan.need, grouped(d.plan.context as u64));
     row("memory", bytes(need.total()));
     row("  weights", bytes(need.weights));
+    let streamed = match d.streams() {
+        true => format!("{} for those of them that are used most", bytes(need.experts)),
+        false => "all of them in memory".into(),
+    };
+    row("  routed experts", if experts(&d.spec).0 == 0 { "none".into() } else { streamed });
     row("  cache", format!("{} for {context} tokens", bytes(need.kv)));
     row("  buffers", bytes(need.scratch));
     row("  available", bytes(d.plan.available));
     let fits = match (d.fits(), d.context_fits()) {
         (_, 0) => "no".into(),
+        (true, _) if d.streams() => "yes, most experts staying in their file".into(),
         (true, tokens) => format!("yes, a context up to {}", grouped(tokens)),
         (false, tokens) => format!("with a context up to {}", grouped(tokens)),
     };
