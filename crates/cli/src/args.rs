@@ -1,9 +1,10 @@
 //! Flags that several commands share, and what they become.
 
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::sampler::PartialParams;
-use engine::{KvType, Loaded, Options, Think};
+use engine::{KvType, Loaded, Numerics, Options, Speculate, Think};
 use formats::Access;
 
 use crate::terminal::{bars, locate};
@@ -32,6 +33,11 @@ pub(crate) struct ModelArgs {
     /// Read the weights into memory instead of mapping their file.
     #[arg(long, help_heading = "Model")]
     pub(crate) no_mmap: bool,
+    /// exact: the same bits on every path. fast: long prompts of models with latent attention take
+    /// a cheaper form, which rounds differently.
+    #[arg(long, value_name = "exact|fast", value_parser = numerics, default_value = "exact",
+          help_heading = "Model")]
+    pub(crate) numerics: Numerics,
 }
 
 impl ModelArgs {
@@ -43,6 +49,7 @@ impl ModelArgs {
             kv_type: self.kv_type,
             memory: self.memory,
             access,
+            numerics: self.numerics,
             ..Options::default()
         }
     }
@@ -125,6 +132,14 @@ pub(crate) struct AnswerArgs {
     /// Thinking: on, off, or on for at most so many tokens [default: as the model's template does].
     #[arg(long, value_name = "on|off|N", value_parser = think)]
     pub(crate) think: Option<Think>,
+    /// Guess tokens ahead and check them together: by the words before, or by the model's own
+    /// layer for it. The answer is the same.
+    #[arg(long, value_name = "off|ngram|mtp", value_parser = speculate, default_value = "off",
+          help_heading = "Model")]
+    pub(crate) speculate: Speculate,
+    /// Record how often each expert of a sparse model is chosen.
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub(crate) record_experts: Option<PathBuf>,
     /// What the model is told before the conversation.
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
@@ -160,6 +175,23 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
 pub(crate) fn kv_type(text: &str) -> Result<KvType, String> {
     let found = KvType::ALL.into_iter().find(|ty| ty.name() == text);
     found.ok_or_else(|| "expected f32, f16 or bf16".into())
+}
+
+fn numerics(text: &str) -> Result<Numerics, String> {
+    match text {
+        "exact" => Ok(Numerics::Exact),
+        "fast" => Ok(Numerics::Fast),
+        _ => Err("expected exact or fast".into()),
+    }
+}
+
+fn speculate(text: &str) -> Result<Speculate, String> {
+    match text {
+        "off" => Ok(Speculate::Off),
+        "ngram" => Ok(Speculate::Ngram),
+        "mtp" => Ok(Speculate::Mtp),
+        _ => Err("expected off, ngram or mtp".into()),
+    }
 }
 
 /// Reads `8GiB`, `8GB`, `512 MiB`, `8G` or plain bytes; a bare letter means the binary unit.

@@ -60,7 +60,12 @@ impl Session {
     pub(crate) fn open(args: &AnswerArgs, interrupts: Interrupts) -> anyhow::Result<Session> {
         let params = args.sampling.params()?;
         let start = Instant::now();
-        let options = Options { context: args.context, ..args.model.options() };
+        let options = Options {
+            context: args.context,
+            speculate: args.speculate,
+            record_experts: args.record_experts.clone(),
+            ..args.model.options()
+        };
         let loaded = args.model.load(&options)?;
         let load_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let (vocabulary, path) = (loaded.vocabulary.clone(), loaded.path.clone());

@@ -26,7 +26,7 @@ pub use answer::choice_seed;
 pub use error::Error;
 pub use handle::{Engine, RequestId};
 pub use loader::{Loaded, Options};
-pub use model::{ExpertMemory, ExpertStatistics, KvType};
+pub use model::{ExpertMemory, ExpertStatistics, KvType, Numerics};
 pub use plan::{Model, Plan, open};
 pub use request::{Event, Finish, Refusal, Request, Sink, ThinkStart, Token, Usage};
 pub use score::{Scored, score};

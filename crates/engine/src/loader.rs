@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use formats::{Access, Checkpoint};
-use model::{Decoder, Kv, KvType, Limits};
+use model::{Decoder, Kv, KvType, Limits, Numerics};
 use par::Pool;
 use spec::ModelSpec;
 
@@ -30,6 +30,8 @@ pub struct Options {
     pub sequences_max: usize,
     /// How tokens are guessed ahead.
     pub speculate: Speculate,
+    /// Whether long prompts may round differently from decoding.
+    pub numerics: Numerics,
     /// A file for how often each expert is chosen: docs/expert-loads.md.
     pub record_experts: Option<PathBuf>,
 }
@@ -45,6 +47,7 @@ impl Default for Options {
             tokens_per_step: 512,
             sequences_max: 1,
             speculate: Speculate::default(),
+            numerics: Numerics::default(),
             record_experts: None,
         }
     }
@@ -106,11 +109,13 @@ impl Loaded {
         let plan = Plan::of(checkpoint, &spec, options, limits)?;
         let Model { pool, mut decoder, kv, context } =
             plan.load(checkpoint, spec, options, progress)?;
+        let (weights, dialect) = (&*checkpoint.weights, checkpoint.config.dialect);
+        let of_model = |source| Error::Model { path: path.clone(), source: Box::new(source) };
+        if options.numerics == Numerics::Fast {
+            decoder.allow_plain_prompts(weights, dialect, &pool).map_err(of_model)?;
+        }
         if options.speculate == Speculate::Mtp {
-            let dialect = checkpoint.config.dialect;
-            decoder
-                .load_next_token(&*checkpoint.weights, dialect, &kv, &pool)
-                .map_err(|source| Error::Model { path: path.clone(), source: Box::new(source) })?;
+            decoder.load_next_token(weights, dialect, &kv, &pool).map_err(of_model)?;
             if !decoder.can_guess() {
                 return Err(Error::NoNextToken { path });
             }

@@ -11,6 +11,7 @@ use spec::ModelSpec;
 use crate::Error;
 use crate::loader::Options;
 use crate::memory::{self, Need, Shortage};
+use crate::speculate::Speculate;
 
 /// The context where nobody asks for one and memory is plenty.
 const CONTEXT_DEFAULT: usize = 32 * 1024;
@@ -94,7 +95,11 @@ impl Plan {
         let footprint = Footprint::of(&*checkpoint.weights, spec, checkpoint.config.dialect);
         let footprint = footprint
             .map_err(|source| Error::Model { path: path.into(), source: Box::new(source) })?;
-        let Footprint { resident, read, largest, experts, experts_min } = footprint;
+        let Footprint { read, largest, experts, experts_min, .. } = footprint;
+        let resident = match options.speculate {
+            Speculate::Mtp => footprint.resident + footprint.next_token,
+            Speculate::Off | Speculate::Ngram => footprint.resident,
+        };
         let mut whole = Plan::new(path, spec, resident + experts, options, limits)?;
         whole.read = read + experts;
         let Some(least) = experts_min.filter(|_| whole.need.total() > whole.available) else {

@@ -114,6 +114,8 @@ fn describe(session: &Session, answer: &Answer) -> serde_json::Value {
             "thinking_tokens": usage.thinking_tokens,
             "answer_tokens": answer.figures.answer_tokens,
             "completion_tokens": usage.completion_tokens,
+            "drafted_tokens": usage.drafted_tokens,
+            "accepted_tokens": usage.accepted_tokens,
         },
         "timings": {
             "load_ms": ms(session.load_us),

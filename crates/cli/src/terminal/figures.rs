@@ -39,6 +39,10 @@ impl Figures {
         if let Some(rate) = self.decode_tok_per_s() {
             line += &format!(" · {rate:.1} tokens/s");
         }
+        if usage.drafted_tokens > 0 {
+            line += &format!(" · guessed {}", usage.drafted_tokens);
+            line += &format!(", {} right", usage.accepted_tokens);
+        }
         line
     }
 }
