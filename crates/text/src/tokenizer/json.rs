@@ -9,8 +9,10 @@ use serde_json::{Map, Value};
 
 use super::parts::{Added, DummyPrefix, Ids, Parts};
 use super::pieces::{Alphabet, Pieces, Speller};
+use super::pre::Pre;
 use super::vocab::{
-    MERGES_MAX, TOKEN_BYTES_MAX, TokenizerConfig, VOCAB_LEN_MAX, check_id, check_len,
+    GgufVocab, MERGES_MAX, TOKEN_BYTES_MAX, TokenType, TokenizerConfig, VOCAB_LEN_MAX, check_id,
+    check_len,
 };
 use crate::Error;
 
@@ -62,6 +64,83 @@ pub(crate) fn build(bytes: &[u8], config: &TokenizerConfig) -> Result<Parts, Err
     parts.stops.extend(&config.eos_ids);
     parts.match_blanks(blanks)?;
     Ok(parts)
+}
+
+impl GgufVocab {
+    /// The keys by which a GGUF file holds the vocabulary of a `tokenizer.json`.
+    ///
+    /// Ids that the file leaves out become tokens of no text.
+    ///
+    /// # Errors
+    /// As [`crate::Tokenizer::new`]; [`Error::UnknownPre`] if GGUF has no name for how the file
+    /// cuts text; [`Error::UnknownModel`] if it is not byte-level BPE.
+    pub fn from_tokenizer_json(bytes: &[u8], config: &TokenizerConfig) -> Result<Self, Error> {
+        let mut root: Value = serde_json::from_slice(bytes).map_err(|e| bad(&e.to_string()))?;
+        let root = root.as_object_mut().ok_or_else(|| bad("it is not an object"))?;
+        if alphabet(root)? != Alphabet::Bytes {
+            return Err(Error::UnknownModel("SentencePiece in a tokenizer.json".into()));
+        }
+        let pre = Pre::name_in_json(root.get("pre_tokenizer").unwrap_or(&Value::Null))?;
+        let (added, blanks) = take_added(root)?;
+        let starts_with = post_processor_bos(root);
+        let model = root.get("model").and_then(Value::as_object);
+        let model = model.ok_or_else(|| bad("it has no model"))?;
+        let mut vocab =
+            GgufVocab { model: "gpt2".into(), pre: Some(pre.into()), ..Self::default() };
+        for (id, (text, ty)) in typed(&tokens(model, &added, &blanks)?, &added, &blanks) {
+            vocab.pad_to(id as usize);
+            vocab.tokens.push(text.into());
+            vocab.token_types.push(ty as i32);
+        }
+        for pair in merges(model)? {
+            let (left, right) = pair?;
+            vocab.merges.push(format!("{left} {right}"));
+        }
+        vocab.bos = vocab.id_of(&config.bos_token).or_else(|| vocab.id_of(&starts_with));
+        vocab.eos = vocab.id_of(&config.eos_token);
+        vocab.unk = vocab.id_of(&config.unk_token);
+        vocab.pad = vocab.id_of(&config.pad_token);
+        vocab.eot = config.eos_ids.iter().copied().find(|&id| !vocab.is_known_end(id));
+        vocab.add_bos = config.add_bos.or(Some(starts_with.is_some()));
+        vocab.add_eos = config.add_eos;
+        vocab.check()?;
+        Ok(vocab)
+    }
+
+    /// Adds tokens of no text until there are `len`.
+    pub fn pad_to(&mut self, len: usize) {
+        while self.tokens.len() < len {
+            self.tokens.push(format!("[PAD{}]", self.tokens.len()));
+            self.token_types.push(TokenType::Unused as i32);
+        }
+    }
+
+    fn id_of(&self, text: &Option<String>) -> Option<u32> {
+        let text = text.as_ref()?;
+        self.tokens.iter().position(|token| token == text).map(|id| id as u32)
+    }
+
+    /// Whether a reader of the keys knows without being told that this token ends an answer.
+    fn is_known_end(&self, id: u32) -> bool {
+        let text = self.tokens.get(id as usize);
+        self.eos == Some(id) || text.is_some_and(|text| super::ENDS.contains(&text.as_str()))
+    }
+}
+
+/// All tokens by their ids, each with what it is for.
+fn typed<'a>(
+    ordinary: &'a BTreeMap<String, u32>,
+    added: &'a [Added],
+    blanks: &'a [(u32, String)],
+) -> BTreeMap<u32, (&'a str, TokenType)> {
+    let mut typed = BTreeMap::new();
+    typed.extend(ordinary.iter().map(|(text, &id)| (id, (text.as_str(), TokenType::Normal))));
+    typed.extend(blanks.iter().map(|(id, t)| (*id, (t.as_str(), TokenType::UserDefined))));
+    typed.extend(added.iter().map(|added| {
+        let ty = if added.control { TokenType::Control } else { TokenType::UserDefined };
+        (added.id, (added.text.as_str(), ty))
+    }));
+    typed
 }
 
 fn bad(reason: &str) -> Error {
@@ -239,22 +318,9 @@ fn pieces(
 /// Refuses merges by which text could become markup.
 fn check_merges(model: &Map<String, Value>, added: &[Added]) -> Result<(), Error> {
     let forbidden: BTreeSet<&str> = added.iter().map(|a| a.text.as_str()).collect();
-    let merges = model.get("merges").and_then(Value::as_array);
-    let merges = merges.ok_or_else(|| bad("its model has no merges"))?;
-    if merges.len() > MERGES_MAX {
-        return Err(Error::VocabularyTooLarge { found: merges.len(), limit: MERGES_MAX });
-    }
     let mut product = String::new();
-    for (index, merge) in merges.iter().enumerate() {
-        let pair = match merge {
-            Value::String(text) => text.split_once(' '),
-            other => other.get(0).and_then(Value::as_str).zip(other.get(1).and_then(Value::as_str)),
-        };
-        let bad = || Error::BadMerge { index, text: merge.to_string() };
-        let (left, right) = pair.ok_or_else(bad)?;
-        if left.len() + right.len() > TOKEN_BYTES_MAX {
-            return Err(bad());
-        }
+    for pair in merges(model)? {
+        let (left, right) = pair?;
         product.clear();
         product.push_str(left);
         product.push_str(right);
@@ -263,6 +329,25 @@ fn check_merges(model: &Map<String, Value>, added: &[Added]) -> Result<(), Error
         }
     }
     Ok(())
+}
+
+/// The pairs of tokens that merge, first come first merged.
+fn merges(
+    model: &Map<String, Value>,
+) -> Result<impl Iterator<Item = Result<(&str, &str), Error>>, Error> {
+    let merges = model.get("merges").and_then(Value::as_array);
+    let merges = merges.ok_or_else(|| bad("its model has no merges"))?;
+    if merges.len() > MERGES_MAX {
+        return Err(Error::VocabularyTooLarge { found: merges.len(), limit: MERGES_MAX });
+    }
+    Ok(merges.iter().enumerate().map(|(index, merge)| {
+        let pair = match merge {
+            Value::String(text) => text.split_once(' '),
+            other => other.get(0).and_then(Value::as_str).zip(other.get(1).and_then(Value::as_str)),
+        };
+        pair.filter(|(left, right)| left.len() + right.len() <= TOKEN_BYTES_MAX)
+            .ok_or_else(|| Error::BadMerge { index, text: merge.to_string() })
+    }))
 }
 
 /// Takes the markup out of the model's vocabulary, so that no way leads from text to it.

@@ -4,6 +4,7 @@
 //! between. Sources: the `tokenizer.json` of SmolLM2, Qwen2.5 and Qwen3, Llama 3, DeepSeek-V3 and
 //! DeepSeek-LLM; for `default`, llama.cpp, which invented the name.
 
+use serde_json::Value;
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -84,18 +85,34 @@ const DEFAULT: Pre = Pre {
     ignore_merges: false,
 };
 
+const GPT_2: Pre = Pre { patterns: &[GPT2], nfc: false, ignore_merges: false };
+
+/// By the names that `tokenizer.ggml.pre` gives them.
+const NAMED: &[(&str, &Pre)] = &[
+    ("gpt-2", &GPT_2),
+    ("smollm", &SMOLLM),
+    ("qwen2", &QWEN2),
+    ("deepseek-r1-qwen", &QWEN2),
+    ("llama-bpe", &LLAMA_BPE),
+    ("deepseek-v3", &DEEPSEEK_V3),
+    ("deepseek-llm", &DEEPSEEK_LLM),
+    ("default", &DEFAULT),
+];
+
 impl Pre {
     /// The pre-tokenizer that `tokenizer.ggml.pre` names; none is `default`, as in llama.cpp.
     pub(crate) fn named(name: Option<&str>) -> Result<&'static Self, Error> {
-        match name.unwrap_or("default") {
-            "smollm" => Ok(&SMOLLM),
-            "qwen2" | "deepseek-r1-qwen" => Ok(&QWEN2),
-            "llama-bpe" => Ok(&LLAMA_BPE),
-            "deepseek-v3" => Ok(&DEEPSEEK_V3),
-            "deepseek-llm" => Ok(&DEEPSEEK_LLM),
-            "default" => Ok(&DEFAULT),
-            other => Err(Error::UnknownPre(other.to_owned())),
-        }
+        let name = name.unwrap_or("default");
+        let pre = NAMED.iter().find(|named| named.0 == name).map(|named| named.1);
+        pre.ok_or_else(|| Error::UnknownPre(name.to_owned()))
+    }
+
+    /// The first name of what the `pre_tokenizer` of a `tokenizer.json` does.
+    pub(crate) fn name_in_json(pre: &Value) -> Result<&'static str, Error> {
+        let unknown = || Error::UnknownPre(pre.to_string().chars().take(200).collect());
+        let cuts = patterns(pre).ok_or_else(unknown)?;
+        let named = NAMED.iter().find(|(_, pre)| pre.patterns == cuts);
+        named.map(|named| named.0).ok_or_else(unknown)
     }
 
     pub(crate) fn normalizer(&self) -> Option<NormalizerWrapper> {
@@ -114,13 +131,37 @@ impl Pre {
     }
 }
 
+/// The patterns that a `pre_tokenizer` of a `tokenizer.json` cuts by; none if it does anything else.
+fn patterns(pre: &Value) -> Option<Vec<String>> {
+    let several = pre.get("pretokenizers").and_then(Value::as_array);
+    let steps = several.map_or(std::slice::from_ref(pre), Vec::as_slice);
+    let mut patterns = Vec::new();
+    for step in steps {
+        let flag = |key: &str| step.get(key).and_then(Value::as_bool);
+        match step.get("type").and_then(Value::as_str)? {
+            "Split" if step["behavior"] == "Isolated" && flag("invert") != Some(true) => {
+                // Some files escape line ends in the pattern, some have them as they are.
+                let pattern = step["pattern"].get("Regex")?.as_str()?;
+                patterns.push(pattern.replace('\r', r"\r").replace('\n', r"\n"));
+            }
+            "Digits" if flag("individual_digits") == Some(true) => patterns.push(r"\p{N}".into()),
+            "ByteLevel" if flag("add_prefix_space") != Some(true) => {
+                // Left out, it means yes.
+                patterns.extend((flag("use_regex") != Some(false)).then(|| GPT2.into()));
+            }
+            _ => return None,
+        }
+    }
+    Some(patterns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_pattern_compiles() {
-        for pre in [SMOLLM, QWEN2, LLAMA_BPE, DEEPSEEK_V3, DEEPSEEK_LLM, DEFAULT] {
+        for (_, pre) in NAMED {
             pre.pre_tokenizer();
         }
     }
