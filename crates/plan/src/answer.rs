@@ -145,17 +145,16 @@ fn fit_figures(deployment: &Deployment, fit: &Fit, context: u64) -> Vec<Figure> 
             .from(&deployment.hardware.source),
         Figure::new(
             "streams_per_instance",
-            (fit.streams(context) * layout.data * layout.pipeline) as f64,
+            (fit.streams(context) * layout.groups()) as f64,
             "streams",
-            "⌊(usable − weights − scratch) / (kv · context)⌋ · data · stages",
+            "⌊(usable − weights − scratch) / (kv · context)⌋ · groups",
         )
         .with("usable", fit.usable_bytes, "bytes")
         .with("weights", fit.weights_bytes, "bytes")
         .with("scratch", fit.scratch_bytes, "bytes")
         .with("kv", fit.kv_bytes_per_token, "bytes a token and device")
         .with("context", context as f64, "tokens")
-        .with("data", layout.data as f64, "ranks")
-        .with("stages", layout.pipeline as f64, "")
+        .with("groups", layout.groups() as f64, "ranks times stages")
         .from("the three above"),
     ]
 }

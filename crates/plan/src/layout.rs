@@ -105,9 +105,15 @@ impl Layout {
         1.0 / (self.tensor * self.pipeline) as f64
     }
 
-    /// Of the cache of its streams, the part that one device holds.
+    /// Groups of streams that step apart from one another: those of each rank and stage.
+    pub fn groups(&self) -> u64 {
+        self.data * self.pipeline
+    }
+
+    /// Of the cache of one group, the part that weighs on one device. A stage holds a part of the
+    /// layers, but for as many groups as there are stages.
     pub(crate) fn kv_share(&self, model: &Model) -> f64 {
-        1.0 / (self.tensor.min(model.kv_parts()) * self.pipeline) as f64
+        1.0 / self.tensor.min(model.kv_parts()) as f64
     }
 
     /// Seconds that a device communicates in a step of `n_tokens` a rank, over all stages.
@@ -220,6 +226,8 @@ mod tests {
         assert_eq!(tensor(8).kv_share(&model("QwQ-32B")), 1.0 / 8.0);
         assert_eq!(tensor(16).kv_share(&model("QwQ-32B")), 1.0 / 8.0);
         assert_eq!(tensor(8).kv_share(&model("R1")), 1.0);
+        let stages = Layout { pipeline: 4, data: 2, ..Layout::SINGLE };
+        assert_eq!((stages.kv_share(&model("QwQ-32B")), stages.groups()), (1.0, 8));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Requests as they come over a day: when, how long, how much of them is known already.
 
 use crate::error::{not_negative, positive, share};
-use crate::{Error, random};
+use crate::{Demand, Error, random};
 
 /// Requests of the largest workload.
 pub const REQUESTS_MAX: u64 = 1 << 22;
@@ -180,6 +180,26 @@ impl Workload {
     pub fn rates(&self) -> Vec<f64> {
         let mean = self.shape.iter().sum::<f64>() / self.shape.len() as f64;
         self.shape.iter().map(|part| self.requests_per_s * part / mean).collect()
+    }
+
+    /// Tokens of an answer with its thinking, on average.
+    pub fn mean_output(&self) -> f64 {
+        let thinking = self.thinking.share * self.thinking.tokens.mean();
+        (self.answer.mean() + thinking).max(1.0)
+    }
+
+    /// The day's mean as steady rates, `hits` of the prompts' tokens in the cache.
+    pub fn demand(&self, hits: f64, between_s: f64) -> Demand {
+        let prompt = self.prompt.mean().max(1.0);
+        let input_per_s = self.requests_per_s * prompt;
+        Demand {
+            input_per_s: input_per_s * (1.0 - hits),
+            cached_per_s: input_per_s * hits,
+            output_per_s: self.requests_per_s * self.mean_output(),
+            prompt: prompt as u64,
+            context: (prompt + self.mean_output() / 2.0) as u64,
+            between_s,
+        }
     }
 
     /// The same requests at an even rate.

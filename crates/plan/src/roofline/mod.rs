@@ -82,8 +82,11 @@ impl StepTime {
         self.compute_s() + self.communication_s - self.hidden_s + self.overhead_s
     }
 
-    /// The largest part of the step.
+    /// The largest part of the step; communication that compute hides behind is all of it.
     pub fn roof(&self) -> Roof {
+        let hides_all = self.hidden_s > 0.0 && self.communication_s > self.hidden_s;
+        let communication_s = if hides_all { self.communication_s } else { 0.0 };
+        let communication_s = communication_s.max(self.communication_s - self.hidden_s);
         let of = |phase: Phase, compute, memory| match phase.compute_s >= phase.memory_s {
             true => (compute, phase.compute_s),
             false => (memory, phase.memory_s),
@@ -92,7 +95,7 @@ impl StepTime {
             of(self.dense, Roof::DenseCompute, Roof::WeightBandwidth),
             of(self.experts, Roof::ExpertCompute, Roof::ExpertBandwidth),
             of(self.attention, Roof::AttentionCompute, Roof::CacheBandwidth),
-            (Roof::Communication, self.communication_s - self.hidden_s),
+            (Roof::Communication, communication_s),
             (Roof::Overhead, self.overhead_s),
         ];
         parts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("a step has parts").0
@@ -141,15 +144,15 @@ pub struct Fit {
     pub usable_bytes: f64,
     pub weights_bytes: f64,
     pub scratch_bytes: f64,
-    /// Of one token of one stream.
+    /// Of one token in the cache of every stage's group.
     pub kv_bytes_per_token: f64,
-    /// Tokens that the rest of the memory caches for the streams of a rank and stage; 0 where the
-    /// weights alone do not fit.
+    /// Tokens that the rest of the memory caches for each group of streams; 0 where the weights
+    /// alone do not fit.
     pub kv_tokens: u64,
 }
 
 impl Fit {
-    /// Streams of `context` tokens that a rank can hold.
+    /// Streams of `context` tokens that a group can have.
     pub fn streams(&self, context: u64) -> u64 {
         self.kv_tokens / context.max(1)
     }
@@ -173,8 +176,8 @@ impl Deployment {
     pub fn smallest(
         model: &Model,
         hardware: &Hardware,
-        context: u64,
-        devices_max: u64,
+        tokens_per_step: u64,
+        (context, devices_max): (u64, u64),
     ) -> Result<Deployment, Error> {
         let mut last = None;
         for n in std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|&n| n <= devices_max) {
@@ -183,6 +186,7 @@ impl Deployment {
             else {
                 continue;
             };
+            let deployment = deployment.with_tokens_per_step(tokens_per_step)?;
             if deployment.fit().streams(context) > 0 {
                 return Ok(deployment);
             }
@@ -305,7 +309,7 @@ impl Deployment {
             memory_s: touched * held / bandwidth,
         };
         let attention_peak = hardware.flops_at(self.model.precision.max(Precision::Bf16)).1;
-        let kv_share = self.layout.kv_share(&self.model) * self.layout.pipeline as f64;
+        let kv_share = self.layout.kv_share(&self.model);
         let attention = Phase {
             compute_s: work.attention_flops * part
                 / tensor
@@ -330,7 +334,7 @@ impl Deployment {
         let context = context.clamp(1, CONTEXT_MAX);
         let row = RowShape { from: context - 1, n_tokens: 1, n_logits: 1 };
         let step = self.time(&self.model.rates.work(std::iter::repeat_n(row, batch as usize)));
-        let n_streams = batch * self.layout.data * self.layout.pipeline;
+        let n_streams = batch * self.layout.groups();
         let tok_per_s_stream = 1.0 / step.total_s();
         Decode {
             batch,
@@ -362,7 +366,7 @@ impl Deployment {
             }
             from += n_tokens;
         }
-        let n_at_once = (together * self.layout.data * self.layout.pipeline) as f64;
+        let n_at_once = (together * self.layout.groups()) as f64;
         let tok_per_s = n_at_once * n_computed as f64 / seconds;
         let alone = if together == 1 { seconds } else { self.alone_s(prompt, cached) };
         Prefill { prompt, seconds: alone, tok_per_s, roof: longest.1 }

@@ -75,14 +75,15 @@ fn the_best_batch_meets_the_target_and_the_memory() {
 #[test]
 fn a_model_that_fits_nowhere_is_said_in_one_line() {
     let mac = built_in("M4-Max").unwrap();
-    let error = Deployment::smallest(&model("R1"), &mac, 4096, 4).unwrap_err().to_string();
+    let error = Deployment::smallest(&model("R1"), &mac, 8192, (4096, 4)).unwrap_err().to_string();
     let start = "R1 fits nowhere: 4 x M4-Max hold 460.8 GB after reserve";
     assert!(error.starts_with(start) && !error.contains('\n'), "{error}");
-    let eight = Deployment::smallest(&model("R1"), &mac, 4096, 64).unwrap();
+    let eight = Deployment::smallest(&model("R1"), &mac, 8192, (4096, 64)).unwrap();
     assert_eq!(eight.layout, Layout::wide(8, 0));
     let single = on("R1", built_in("H800").unwrap(), Layout::SINGLE);
     assert!(single.require(1).is_err());
-    let epyc = Deployment::smallest(&model("R1"), &built_in("epyc").unwrap(), 4096, 64).unwrap();
+    let epyc =
+        Deployment::smallest(&model("R1"), &built_in("epyc").unwrap(), 8192, (4096, 64)).unwrap();
     assert_eq!(epyc.layout, Layout::SINGLE);
 }
 
@@ -129,6 +130,7 @@ fn two_micro_batches_hide_communication_only_where_it_pays() {
     let (plain, hidden) = (decode(false, 128), decode(true, 128));
     assert_eq!(plain.hidden_s, 0.0);
     assert!(hidden.hidden_s > 0.0 && hidden.total_s() < plain.total_s());
+    assert_eq!(decode(true, 512).roof(), Roof::Communication);
     // Reading the weights twice for two streams costs more than it hides.
     assert_eq!(decode(true, 2).hidden_s, 0.0);
     assert!(decode(true, 2).total_s() <= decode(false, 2).total_s());

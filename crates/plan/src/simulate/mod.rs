@@ -13,14 +13,17 @@ use schedule::{
 use spec::RowShape;
 
 use crate::error::positive;
-use crate::{Deployment, Error, REQUESTS_MAX, Request, Tokens, Workload, random};
+use crate::{Deployment, Error, REQUESTS_MAX, Request, Tokens, Workload, random, together};
 
 /// Tokens that one simulation may generate and compute.
 pub const TOKENS_MAX: u64 = 1 << 28;
-/// Halvings of the last doubling of a rate: a thousandth of it.
-const BISECTIONS: u32 = 10;
+/// How near the sustained rate is looked for.
+const RATE_PRECISION: f64 = 0.02;
+/// Requests of one look at a rate.
+const PROBE_MIN: f64 = 20.0;
+const PROBE_MAX: f64 = 20_000.0;
 
-/// One rank of a deployment, and what it may not exceed.
+/// One group of a deployment's streams, and what it may not exceed.
 #[derive(Clone, Debug)]
 pub struct Simulation {
     pub deployment: Deployment,
@@ -310,38 +313,41 @@ fn token_at(index: u64, request: &Request, at: u64) -> u32 {
     (drawn >> 32) as u32
 }
 
-/// The highest even rate, in requests a second, at which a simulation of `n_requests` keeps 95 of
-/// a hundred first tokens within `first_s` and as many of the others within `between_s`. `None` if
-/// even one request alone is too slow.
+/// The highest even rate, in requests a second, at which one group of streams keeps 95 of a
+/// hundred first tokens within `first_s` and as many of the others within `between_s`, over three
+/// times as long as a request may take at most. `None` if even one request alone is too slow.
 ///
 /// # Errors
 /// As [`simulate`].
 pub fn sustained_rate(
     simulation: &Simulation,
     workload: &Workload,
-    n_requests: u64,
     (first_s, between_s): (f64, f64),
 ) -> Result<Option<f64>, Error> {
+    positive("seconds to the first token", first_s)?;
+    let longest_s = first_s + workload.mean_output() * positive("seconds a token", between_s)?;
     let holds = |rate: f64| -> Result<bool, Error> {
-        let requests = workload.even(rate).requests(n_requests as f64 / rate)?;
-        let ran = simulation.run(&requests)?;
+        let duration_s = (3.0 * longest_s).max(PROBE_MIN / rate).min(PROBE_MAX / rate);
+        let ran = simulation.run(&workload.even(rate).requests(duration_s)?)?;
         let in_time = ran.first_token_s.p95 <= first_s && ran.between_tokens_s.p95 <= between_s;
         Ok(in_time && ran.n_refused == 0)
     };
-    // Alone: what a request takes, ten times apart.
-    let decode = simulation.deployment.decode(1, workload.prompt.mean().max(1.0) as u64);
-    let alone_s = (workload.answer.mean() + workload.thinking.tokens.mean() + 1.0)
-        * decode.step.total_s()
-        + simulation.deployment.prefill(workload.prompt.mean().max(1.0) as u64, 0).seconds;
-    let mut low = 0.1 / alone_s;
+    // Where the roofline alone would have it, and from a request at a time to twice of that.
+    let one = workload.even(1.0).demand(0.0, between_s);
+    let Ok(fleet) = together(&one, &simulation.deployment) else { return Ok(None) };
+    let groups = simulation.deployment.layout.groups() as f64;
+    let guess = 1.0 / (fleet.decode.instances * groups);
+    let (mut low, mut high) = (guess / 8.0, 2.0 * guess);
     if !holds(low)? {
-        return Ok(None);
+        (low, high) = (0.1 / longest_s, low);
+        if low >= high || !holds(low)? {
+            return Ok(None);
+        }
     }
-    let mut high = 2.0 * low;
     while holds(high)? {
         (low, high) = (high, 2.0 * high);
     }
-    for _ in 0..BISECTIONS {
+    while high / low > 1.0 + RATE_PRECISION {
         let middle = (low * high).sqrt();
         if holds(middle)? { low = middle } else { high = middle }
     }
