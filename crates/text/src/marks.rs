@@ -8,9 +8,11 @@
 //! methods that know them (`chat::methods`), the tokenizer matches control tokens on unmarked
 //! characters only, and what is left is unmarked.
 //!
-//!     U+0000..U+FFFF      c  →  U+100000 + c
-//!     U+100000..U+10FFFF  c  →  two characters of plane 16 that surrogates leave free
-//!     anything else       c  →  c: no control token that we recognise contains it
+//! ```text
+//! U+0000..U+FFFF      c  →  U+100000 + c
+//! U+100000..U+10FFFF  c  →  two characters of plane 16 that surrogates leave free
+//! anything else       c  →  c: no control token that we recognise contains it
+//! ```
 
 use std::borrow::Cow;
 

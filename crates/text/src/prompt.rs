@@ -29,11 +29,13 @@ impl Prompt {
 
     /// Appends text that the caller vouches for, such as an empty think block.
     pub fn push_markup(&mut self, text: &str) {
-        // Plane 16 means "a user wrote this" here, so such characters go in as a user's.
-        if marks::has_marks(text) {
-            self.push_text(text);
-        } else {
-            self.marked.push_str(text);
+        for c in text.chars() {
+            // Plane 16 means "a user wrote this" here, so such a character goes in as a user's.
+            if marks::is_marked(c) {
+                self.push_text(c.encode_utf8(&mut [0; 4]));
+            } else {
+                self.marked.push(c);
+            }
         }
     }
 

@@ -224,13 +224,11 @@ fn split_words(aligned: &Aligned<'_>, limit: usize) -> Value {
     let mut from = whole.len() - whole.trim_start().len();
     while from < whole.len() {
         let rest = &whole[from..];
-        let end = match rest.find(char::is_whitespace) {
-            Some(len) if pieces.len() < limit => from + len,
-            _ => from + rest.trim_end().len(),
-        };
+        // The last piece of a limited cut keeps the white space at its end.
+        let len = rest.find(char::is_whitespace).filter(|_| pieces.len() < limit);
+        let end = from + len.unwrap_or(rest.len());
         pieces.push(Value::from(aligned.slice(from, end)));
-        let after = &whole[end..];
-        from = end + (after.len() - after.trim_start().len());
+        from = whole.len() - whole[end..].trim_start().len();
     }
     Value::from(pieces)
 }

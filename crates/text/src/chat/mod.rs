@@ -236,11 +236,11 @@ fn environment() -> Environment<'static> {
     env.set_recursion_limit(RECURSION_MAX);
     env.set_debug(false);
     env.set_unknown_method_callback(methods::call);
-    env.set_formatter(|out, _, value| {
+    env.set_formatter(|out, state, value| {
         match value.kind() {
             ValueKind::Undefined => {}
             ValueKind::String => out.write_str(value.as_str().unwrap_or_default())?,
-            _ => out.write_str(&tojson::display(value)?)?,
+            _ => out.write_str(&tojson::display(state, value)?)?,
         }
         Ok(())
     });

@@ -64,15 +64,14 @@ pub(crate) fn filter(
     }
     options.assert_all_used()?;
     let mut out = String::new();
-    write(&mut out, value, &style, 0)?;
-    state.consume_fuel((out.len() / 64) as u64)?;
+    write(&mut out, value, &style, Some(state), 0)?;
     Ok(Value::from(out))
 }
 
 /// `{{ value }}` for a value that is no string, as Python's `str` has it.
-pub(crate) fn display(value: &Value) -> Result<String, Error> {
+pub(crate) fn display(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
     let mut out = String::new();
-    write(&mut out, value, &Style::plain(true), 0)?;
+    write(&mut out, value, &Style::plain(true), Some(state), 0)?;
     Ok(out)
 }
 
@@ -80,17 +79,26 @@ pub(crate) fn display(value: &Value) -> Result<String, Error> {
 pub(crate) fn of_json(json: &serde_json::Value) -> String {
     let mut out = String::new();
     let style = Style { marked: false, ..Style::plain(false) };
-    let written = write(&mut out, &Value::from(Serde(json)), &style, 0);
+    let written = write(&mut out, &Value::from(Serde(json)), &style, None, 0);
     written.expect("JSON that was checked for depth can be written");
     out
 }
 
-fn write(out: &mut String, value: &Value, style: &Style, depth: usize) -> Result<(), Error> {
+/// Writes `value`, paying from the fuel of `state` as it goes: a value may list far more items
+/// than it has memory.
+fn write(
+    out: &mut String,
+    value: &Value,
+    style: &Style,
+    state: Option<&State<'_, '_>>,
+    depth: usize,
+) -> Result<(), Error> {
     if depth > DEPTH_MAX {
         return Err(Error::new(ErrorKind::InvalidOperation, "a value nests too deep"));
     }
     let (yes, no, none) =
         if style.repr { ("True", "False", "None") } else { ("true", "false", "null") };
+    let from = out.len();
     match value.kind() {
         ValueKind::None => out.push_str(none),
         ValueKind::Bool => out.push_str(if value.is_true() { yes } else { no }),
@@ -98,66 +106,76 @@ fn write(out: &mut String, value: &Value, style: &Style, depth: usize) -> Result
         ValueKind::Number => out.push_str(&float(f64::try_from(value.clone())?)),
         ValueKind::String => write_text(out, value.as_str().unwrap_or_default(), style),
         ValueKind::Seq | ValueKind::Iterable => {
-            let items = value.try_iter()?.map(|item| (None, item)).collect();
-            write_items(out, items, ('[', ']'), style, depth)?;
-        }
-        ValueKind::Map => {
-            let mut items = Vec::new();
-            for key in value.try_iter()? {
-                let item = value.get_item(&key)?;
-                items.push((Some(key), item));
+            out.push('[');
+            let mut empty = true;
+            for item in value.try_iter()? {
+                begin_item(out, style, empty, depth);
+                write(out, &item, style, state, depth + 1)?;
+                empty = false;
             }
-            if style.sort_keys {
-                items.sort_by_cached_key(|(key, _)| {
-                    key.as_ref().map(|key| marks::unmark(&key.to_string()).into_owned())
-                });
-            }
-            write_items(out, items, ('{', '}'), style, depth)?;
+            end_items(out, style, empty, depth);
+            out.push(']');
         }
+        ValueKind::Map => write_map(out, value, style, state, depth)?,
         _ if style.repr => out.push_str(&value.to_string()),
         kind => {
             let what = format!("a value of type {kind} is no JSON");
             return Err(Error::new(ErrorKind::BadSerialization, what));
         }
     }
+    if let Some(state) = state {
+        // What is inside has paid for itself, but for a share that its depth bounds.
+        state.consume_fuel(1 + ((out.len() - from) / 64) as u64)?;
+    }
     Ok(())
 }
 
-fn write_items(
+fn write_map(
     out: &mut String,
-    items: Vec<(Option<Value>, Value)>,
-    brackets: (char, char),
+    map: &Value,
     style: &Style,
+    state: Option<&State<'_, '_>>,
     depth: usize,
 ) -> Result<(), Error> {
-    let new_line = |out: &mut String, depth: usize| {
-        if let Some(indent) = &style.indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(indent.as_str(), depth));
-        }
-    };
-    out.push(brackets.0);
-    let empty = items.is_empty();
-    for (index, (key, item)) in items.into_iter().enumerate() {
-        if index > 0 {
-            out.push_str(&style.item_separator);
-        }
-        new_line(out, depth + 1);
-        if let Some(key) = key {
-            match key.as_str() {
-                Some(text) => write_text(out, text, style),
-                None if style.repr => write(out, &key, style, depth + 1)?,
-                None => write_text(out, &key.to_string(), style),
-            }
-            out.push_str(&style.key_separator);
-        }
-        write(out, &item, style, depth + 1)?;
+    let mut keys: Vec<Value> = map.try_iter()?.collect();
+    if style.sort_keys {
+        keys.sort_by_cached_key(|key| marks::unmark(&key.to_string()).into_owned());
     }
-    if !empty {
-        new_line(out, depth);
+    out.push('{');
+    let empty = keys.is_empty();
+    for (index, key) in keys.iter().enumerate() {
+        begin_item(out, style, index == 0, depth);
+        match key.as_str() {
+            Some(text) => write_text(out, text, style),
+            None if style.repr => write(out, key, style, state, depth + 1)?,
+            None => write_text(out, &key.to_string(), style),
+        }
+        out.push_str(&style.key_separator);
+        write(out, &map.get_item(key)?, style, state, depth + 1)?;
     }
-    out.push(brackets.1);
+    end_items(out, style, empty, depth);
+    out.push('}');
     Ok(())
+}
+
+fn begin_item(out: &mut String, style: &Style, first: bool, depth: usize) {
+    if !first {
+        out.push_str(&style.item_separator);
+    }
+    new_line(out, style, depth + 1);
+}
+
+fn end_items(out: &mut String, style: &Style, empty: bool, depth: usize) {
+    if !empty {
+        new_line(out, style, depth);
+    }
+}
+
+fn new_line(out: &mut String, style: &Style, depth: usize) {
+    if let Some(indent) = &style.indent {
+        out.push('\n');
+        out.extend(std::iter::repeat_n(indent.as_str(), depth));
+    }
 }
 
 /// A string in quotes. Marked characters stay marked, escapes are decided by what they stand for.

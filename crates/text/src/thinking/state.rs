@@ -1,8 +1,10 @@
 //! The course of thinking, token by token: a pure value that a rejected draft can be undone with.
 //!
-//!     undecided ── <think> ──▶ inside ── </think> ──▶ answer
-//!         │                      └─ budget ▶ forced ─────┘▲
-//!         └───────────── any other text ──────────────────┘
+//! ```text
+//! undecided ── <think> ──▶ inside ── </think> ──▶ answer
+//!     │                      └─ budget ▶ forced ─────┘▲
+//!     └───────────── any other text ──────────────────┘
+//! ```
 
 use std::sync::Arc;
 

@@ -142,6 +142,10 @@ impl Tokenizer {
     }
 
     /// The tokens of a user's text. None of them is a control token, whatever the text says.
+    ///
+    /// Decoding them gives the text back, but for what the vocabulary itself does not keep: some
+    /// bring text to Unicode's composed form (Qwen's), some have no token for some control
+    /// characters (SmolLM2's).
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut ids = Vec::new();
         self.encode_segment(text, true, &mut ids)?;

@@ -52,11 +52,6 @@ impl Speller {
         Self { alphabet, byte_of }
     }
 
-    /// The token of one byte in the byte alphabet.
-    pub(crate) fn letter(&self, byte: u8) -> String {
-        byte_char(byte).into()
-    }
-
     /// The bytes of an ordinary token.
     pub(crate) fn spell(&self, id: u32, text: &str) -> Result<Vec<u8>, Error> {
         match self.alphabet {

@@ -1,15 +1,13 @@
 //! Thinking is asked for, counted, cut short and left out as `thinking` says.
 
-mod shared;
-
 use std::sync::Arc;
 
+use crate::shared::{fixture, fixture_json};
 use ruminate_text::{
     ChatTemplate, Controls, Conversation, Message, Place, Prompt, RenderOptions, Role, Specials,
     ThinkLimits, ThinkMode, ThinkState, Thinking, Tokenizer, TokenizerConfig, VocabSource,
     starts_inside,
 };
-use shared::{fixture, fixture_json};
 
 /// The tokenizer of the golden checkpoints, and the same with tags that are no tokens.
 fn tokenizers() -> [Tokenizer; 2] {
@@ -209,16 +207,14 @@ fn where_an_answer_begins_is_read_off_the_prompt() {
 fn off_uses_the_switch_or_else_an_empty_block() {
     const NOTHING: &str = "<think>\nOkay, I think I have finished thinking.\n</think>\n\n";
     let [tokenizer, _] = tokenizers();
+    let closed = format!("<｜Assistant｜>{NOTHING}");
+    let qwq_closed = format!("assistant\n{NOTHING}");
     for (name, auto, on, off) in [
         ("golden", "assistant\n", "assistant\n", "assistant\n<think>\n\n</think>\n\n"),
         ("qwen3", "assistant\n", "assistant\n", "assistant\n<think>\n\n</think>\n\n"),
-        ("qwq", "assistant\n<think>\n", "assistant\n<think>\n", &format!("assistant\n{NOTHING}")),
-        ("r1-distill", "<｜Assistant｜><think>\n", "<｜Assistant｜><think>\n", {
-            &format!("<｜Assistant｜>{NOTHING}")
-        }),
-        ("r1-distill-first", "<｜Assistant｜>", "<｜Assistant｜><think>\n", {
-            &format!("<｜Assistant｜>{NOTHING}")
-        }),
+        ("qwq", "assistant\n<think>\n", "assistant\n<think>\n", &qwq_closed),
+        ("r1-distill", "<｜Assistant｜><think>\n", "<｜Assistant｜><think>\n", &closed),
+        ("r1-distill-first", "<｜Assistant｜>", "<｜Assistant｜><think>\n", &closed),
         ("deepseek-v3.1", "<｜Assistant｜></think>", "<｜Assistant｜><think>", {
             "<｜Assistant｜></think>"
         }),

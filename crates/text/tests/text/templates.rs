@@ -1,13 +1,12 @@
 //! Templates of real models render as Jinja2 renders them, and no user writes a control token.
 
-mod shared;
-
+use crate::conversations::messages;
+use crate::shared::{fixture, fixture_json};
 use ruminate_text::{
     ChatTemplate, Conversation, Error, GgufVocab, Message, RenderOptions, Role, Specials,
     Tokenizer, TokenizerConfig, ToolCall, VocabSource,
 };
 use serde_json::{Value, json};
-use shared::{fixture, fixture_json, messages};
 
 /// Noon of 2026-08-05, the date that the fixtures were rendered for.
 const NOW: i64 = 1_785_931_200;
@@ -65,7 +64,11 @@ fn prompts_are_those_of_jinja2() {
                         "{what}"
                     );
                 }
-                None => assert!(prompt.is_err(), "{what}: Jinja2 refuses it"),
+                None if expected["refused"] == true => {
+                    assert!(matches!(prompt, Err(Error::TemplateRefused(_))), "{what}: {prompt:?}");
+                }
+                // Python itself failed, where we may or may not.
+                None => continue,
             }
             compared += 1;
         }
