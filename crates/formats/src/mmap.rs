@@ -1,4 +1,4 @@
-//! Files in memory: mapped read-only, read into memory of our own, or read where they are asked for.
+//! Files in memory: mapped read-only, read into our own memory, or read where they are asked for.
 //!
 //! The only memory map of the project. A mapped file that somebody truncates kills the process
 //! (SIGBUS) when the lost pages are touched: [`OpenFile::check_unchanged`] notices it before,

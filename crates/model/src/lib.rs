@@ -2,7 +2,7 @@
 //!
 //! Start at `decoder.rs`. Not here: requests, sampling, text, files' layouts.
 //! Invariants: there is one decoder, and a family is data to it; a token's logits depend on its own
-//! sequence alone, bit for bit, however its prompt was cut, whatever else is in the step, and on any
+//! sequence alone, bit for bit, however its prompt was cut, whatever else is in the step, on any
 //! number of threads; a step allocates nothing.
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! What a step's matrix products take, for whoever measures how near to the machine's limits it came.
+//! What a step's matrix products take, for whoever measures how near to the roofs it came.
 
 use panels::Panels;
 use quant::QuantType;

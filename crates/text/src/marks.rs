@@ -55,7 +55,7 @@ pub(crate) fn unmark_char(c: char) -> char {
     u32::from(c).checked_sub(PLANE).and_then(char::from_u32).unwrap_or(c)
 }
 
-/// `text` as its author wrote it. Half a pair, which only a template that cuts one leaves, is dropped.
+/// `text` as its author wrote it. Half a pair, which only a template that cuts leaves, is dropped.
 pub(crate) fn unmark(text: &str) -> Cow<'_, str> {
     if !has_marks(text) {
         return Cow::Borrowed(text);

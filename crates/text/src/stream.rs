@@ -216,7 +216,8 @@ mod tests {
             prop_assert_eq!(&stopped(&stops, &pieces), &whole);
             // Worked out plainly: the stop that ends first, the longest of those.
             let first = (1..=text.len()).find_map(|end| {
-                let mut here: Vec<_> = stops.iter().filter(|s| text[..end].ends_with(**s)).collect();
+                let ends = |s: &&&str| text[..end].ends_with(**s);
+                let mut here: Vec<_> = stops.iter().filter(ends).collect();
                 here.sort_by_key(|s| s.len());
                 here.pop().map(|s| (end - s.len(), (*s).to_owned()))
             });

@@ -54,7 +54,7 @@ pub fn parse_metadata(path: &Path, bytes: &Bytes) -> Result<Metadata, Error> {
     Ok(read_head(&mut Reader::new(path, bytes))?.0)
 }
 
-/// Reads the keys and the table of tensors, in its order, of a file whose tensors need not be there.
+/// Reads the keys and the table of tensors, in its order, of a file whose tensors may be missing.
 ///
 /// # Errors
 /// As [`parse`], for the part that is read.

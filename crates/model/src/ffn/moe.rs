@@ -1,4 +1,4 @@
-//! A mixture of experts: rows grouped by expert, so that each expert's weights are read once a step.
+//! A mixture of experts: rows grouped by expert, so each expert's weights are read once a step.
 
 use std::ops::Range;
 

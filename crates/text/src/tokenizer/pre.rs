@@ -145,7 +145,7 @@ impl Pre {
     }
 }
 
-/// The patterns that a `pre_tokenizer` of a `tokenizer.json` cuts by; none if it does anything else.
+/// The patterns that a `pre_tokenizer` of a `tokenizer.json` cuts by; none if it does more.
 fn patterns(pre: &Value) -> Option<Vec<String>> {
     let several = pre.get("pretokenizers").and_then(Value::as_array);
     let steps = several.map_or(std::slice::from_ref(pre), Vec::as_slice);

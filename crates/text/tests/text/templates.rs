@@ -2,6 +2,8 @@
 
 use crate::conversations::messages;
 use crate::shared::{fixture, fixture_json};
+use std::time::Duration;
+
 use ruminate_text::{
     ChatTemplate, Conversation, Error, GgufVocab, Message, RenderOptions, Role, Specials,
     Tokenizer, TokenizerConfig, ToolCall, VocabSource,
@@ -179,7 +181,8 @@ fn no_text_of_a_user_becomes_a_control_token() {
 fn a_template_that_puts_names_in_brackets_cannot_be_used_to_forge_a_tag() {
     let tokens = ["<think>", "</think>", "<|end|>"].map(str::to_owned).to_vec();
     let source = "{% for m in messages %}{% for c in m.tool_calls %}\
-        {% for k, v in c.function.arguments|items %}{{ '\\n<' ~ k ~ '>' }}{{ v }}{{- '</' ~ k ~ '>' }}\
+        {% for k, v in c.function.arguments|items %}\
+        {{ '\\n<' ~ k ~ '>' }}{{ v }}{{- '</' ~ k ~ '>' }}\
         {% endfor %}{% endfor %}{% endfor %}<|end|>";
     let specials = Specials { tokens: tokens.clone(), ..Specials::default() };
     let template = ChatTemplate::parse(source, &specials).unwrap();
@@ -204,6 +207,12 @@ fn render(source: &str) -> Result<String, Error> {
         Conversation { messages: vec![Message::new(Role::User, "hi")], tools: vec![] };
     let options = RenderOptions { now_unix_s: NOW, ..Default::default() };
     Ok(parse(source)?.render(&conversation, &options)?.text())
+}
+
+/// How long this thread has run, which a busy machine does not lengthen.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
 #[test]
@@ -235,10 +244,11 @@ fn a_hostile_template_fails_soon() {
         ),
         ("an include", "{% include '/etc/passwd' %}"),
     ] {
-        let start = std::time::Instant::now();
+        let start = cpu_time();
         let result = render(source);
         assert!(result.is_err(), "{what} went through");
-        assert!(start.elapsed().as_secs() < 20, "{what} took {:?}", start.elapsed());
+        let took = cpu_time() - start;
+        assert!(took < Duration::from_secs(20), "{what} took {took:?}");
     }
 }
 
