@@ -47,7 +47,10 @@ pub struct Reached {
     /// proportion to the logarithm of the tokens; outside, the nearest.
     pub linear: Vec<(f64, f64)>,
     pub attention: f64,
+    /// Of the bandwidth, where weights are read.
     pub bandwidth: f64,
+    /// Of the bandwidth, where cached keys and values are.
+    pub cache: f64,
 }
 
 /// What a step takes beside its roofs.
@@ -128,6 +131,7 @@ impl Hardware {
         let shares = self.reached.linear.iter().map(|point| ("reached.linear", point.1)).chain([
             ("reached.attention", self.reached.attention),
             ("reached.bandwidth", self.reached.bandwidth),
+            ("reached.cache", self.reached.cache),
         ]);
         for (key, share) in shares {
             if !(share > 0.0 && share <= 1.0) {
@@ -155,7 +159,7 @@ impl Hardware {
 impl Reached {
     /// The same share however many tokens.
     pub fn flat(linear: f64, attention: f64, bandwidth: f64) -> Reached {
-        Reached { linear: vec![(1.0, linear)], attention, bandwidth }
+        Reached { linear: vec![(1.0, linear)], attention, bandwidth, cache: bandwidth }
     }
 
     /// The share of the peak for `tokens` multiplied together.
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn the_reached_share_follows_its_points() {
         let reached =
-            Reached { linear: vec![(1.0, 0.1), (16.0, 0.5)], attention: 1.0, bandwidth: 1.0 };
+            Reached { linear: vec![(1.0, 0.1), (16.0, 0.5)], ..Reached::flat(1.0, 1.0, 1.0) };
         assert_eq!(reached.linear_at(0.5), 0.1);
         assert!((reached.linear_at(4.0) - 0.3).abs() < 1e-12);
         assert_eq!(reached.linear_at(1000.0), 0.5);

@@ -314,7 +314,8 @@ impl Deployment {
             compute_s: work.attention_flops * part
                 / tensor
                 / (attention_peak * hardware.reached.attention),
-            memory_s: work.kv_bytes * part * kv_share / bandwidth,
+            memory_s: work.kv_bytes * part * kv_share
+                / (hardware.bytes_per_s * hardware.reached.cache),
         };
         let communication_s = self.layout.communication_s(&self.model, hardware, n_tokens);
         StepTime { dense, experts, attention, communication_s, ..StepTime::default() }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use schedule::{
     Admission, Arrival, ClientId, Limits, Micros, Outcome, Priority, Row, Scheduler, SequenceId,
-    Step,
+    Statistics, Step,
 };
 use spec::RowShape;
 
@@ -76,7 +76,7 @@ impl Simulation {
     /// # Errors
     /// As [`simulate`].
     pub fn run(&self, requests: &[Request]) -> Result<Simulated, Error> {
-        simulate(requests, self.limits, &|step| self.price(step), &mut |_, _| {})
+        simulate(requests, self.limits, &|step| self.price(step), &mut |_, _, _| {})
     }
 }
 
@@ -159,7 +159,8 @@ struct Waits {
 }
 
 /// Runs `requests`, in the order of their arrival, through a scheduler with `limits`, each step
-/// taking what `price` says, in seconds. `observe` sees every step with rows and when it begins.
+/// taking what `price` says, in seconds. `observe` is told of every step with rows, when it began
+/// and where scheduler and cache stand after it.
 ///
 /// # Errors
 /// If the limits contradict each other, the requests are more than can be simulated, or a price is
@@ -168,7 +169,7 @@ pub fn simulate(
     requests: &[Request],
     limits: Limits,
     price: &dyn Fn(&Step) -> f64,
-    observe: &mut dyn FnMut(Micros, &Step),
+    observe: &mut dyn FnMut(Micros, &Step, Statistics),
 ) -> Result<Simulated, Error> {
     let n_tokens = requests.iter().map(|request| request.prompt + request.output()).sum::<u64>();
     if n_tokens > TOKENS_MAX {
@@ -203,7 +204,7 @@ pub fn simulate(
             now_s = request.at_s;
             continue;
         }
-        observe(micros(now_s), &step);
+        let began = micros(now_s);
         let seconds = positive("the time of a step", price(&step))?;
         start(&scheduler, &step, requests, &mut running, &mut waits, (now_s, &mut result));
         now_s += seconds;
@@ -224,6 +225,7 @@ pub fn simulate(
             waits.whole.push((now_s - requests[gone.index].at_s) as f32);
             result.tokens.output += gone.n_output as f64;
         }
+        observe(began, &step, scheduler.statistics(&cache));
     }
     result.n_preemptions = scheduler.statistics(&cache).n_preemptions;
     result.duration_s = now_s - begin_s;

@@ -28,7 +28,7 @@ fn second(_: &Step) -> f64 {
 }
 
 fn ran(requests: &[Request]) -> Simulated {
-    simulate(requests, limits(), &second, &mut |_, _| {}).unwrap()
+    simulate(requests, limits(), &second, &mut |_, _, _| {}).unwrap()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_known_text_is_computed_once() {
 fn a_pool_that_is_too_small_preempts_and_still_finishes_everything() {
     let small = Limits { pages_max: 12, context_max: 192, ..limits() };
     let crowd: Vec<Request> = (0..6).map(|_| request(0.0, 32, 60)).collect();
-    let small = simulate(&crowd, small, &second, &mut |_, _| {}).unwrap();
+    let small = simulate(&crowd, small, &second, &mut |_, _, _| {}).unwrap();
     assert!(small.n_preemptions > 0);
     assert_eq!(small.tokens.output, 360.0);
     assert_eq!(small.n_refused, 0);
@@ -85,20 +85,21 @@ fn a_pool_that_is_too_small_preempts_and_still_finishes_everything() {
 fn what_is_too_long_is_refused_and_counted() {
     let refused = ran(&[request(0.0, 2000, 1), request(0.0, 10, 1)]);
     assert_eq!((refused.n_refused, refused.tokens.output), (1, 1.0));
-    let error = simulate(&[request(0.0, 4, 1)], limits(), &|_| f64::NAN, &mut |_, _| {});
+    let error = simulate(&[request(0.0, 4, 1)], limits(), &|_| f64::NAN, &mut |_, _, _| {});
     assert!(error.is_err());
     let endless = [request(0.0, 1, u64::MAX >> 8)];
     assert!(matches!(
-        simulate(&endless, limits(), &second, &mut |_, _| {}),
+        simulate(&endless, limits(), &second, &mut |_, _, _| {}),
         Err(Error::TooMany { .. })
     ));
 }
 
 #[test]
 fn the_steps_are_seen_as_the_scheduler_planned_them() {
-    let mut seen = Vec::new();
+    let (mut seen, mut running) = (Vec::new(), Vec::new());
     let requests = [request(0.0, 100, 2), request(0.5, 20, 1)];
-    let mut observe = |now: Micros, step: &Step| {
+    let mut observe = |now: Micros, step: &Step, after: Statistics| {
+        running.push(after.n_running);
         let rows = step.rows.iter().map(|row| (row.sequence.0, row.from, row.n_tokens));
         seen.push((now.0, rows.collect::<Vec<_>>()));
     };
@@ -109,6 +110,7 @@ fn the_steps_are_seen_as_the_scheduler_planned_them() {
         (2_000_000, vec![(1, 100, 1)]),
     ];
     assert_eq!(seen, expected);
+    assert_eq!(running, [1, 1, 0]);
 }
 
 fn simulation() -> Simulation {
