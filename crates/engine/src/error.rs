@@ -1,6 +1,6 @@
 //! What can go wrong between a path and an answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{memory, sampler};
 
@@ -40,4 +40,15 @@ pub enum Error {
     Forward(#[from] model::Error),
     #[error("{0}")]
     Limits(#[from] schedule::Error),
+}
+
+impl Error {
+    /// A fault of the model at `path`. What a file's own error says names the file already.
+    pub(crate) fn of_model(path: &Path) -> impl Fn(model::Error) -> Error + use<> {
+        let path = path.to_path_buf();
+        move |source| match source {
+            model::Error::Weights(source) => Error::Formats(source),
+            source => Error::Model { path: path.clone(), source: Box::new(source) },
+        }
+    }
 }

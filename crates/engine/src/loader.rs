@@ -110,12 +110,12 @@ impl Loaded {
         let Model { pool, mut decoder, kv, context } =
             plan.load(checkpoint, spec, options, progress)?;
         let (weights, dialect) = (&*checkpoint.weights, checkpoint.config.dialect);
-        let of_model = |source| Error::Model { path: path.clone(), source: Box::new(source) };
+        let of_model = Error::of_model(&path);
         if options.numerics == Numerics::Fast {
-            decoder.allow_plain_prompts(weights, dialect, &pool).map_err(of_model)?;
+            decoder.allow_plain_prompts(weights, dialect, &pool).map_err(&of_model)?;
         }
         if options.speculate == Speculate::Mtp {
-            decoder.load_next_token(weights, dialect, &kv, &pool).map_err(of_model)?;
+            decoder.load_next_token(weights, dialect, &kv, &pool).map_err(&of_model)?;
             if !decoder.can_guess() {
                 return Err(Error::NoNextToken { path });
             }

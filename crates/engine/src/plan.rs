@@ -93,8 +93,7 @@ impl Plan {
     ) -> Result<Plan, Error> {
         let path = &checkpoint.path;
         let footprint = Footprint::of(&*checkpoint.weights, spec, checkpoint.config.dialect);
-        let footprint = footprint
-            .map_err(|source| Error::Model { path: path.into(), source: Box::new(source) })?;
+        let footprint = footprint.map_err(Error::of_model(path))?;
         let Footprint { read, largest, experts, experts_min, .. } = footprint;
         let resident = match options.speculate {
             Speculate::Mtp => footprint.resident + footprint.next_token,
@@ -152,10 +151,7 @@ impl Plan {
         let what = (spec, checkpoint.config.dialect);
         let (weights, how) = (&*checkpoint.weights, (&pool, &read as &dyn Fn(u64)));
         let decoder = Decoder::load_within(weights, what, self.limits, how, self.experts);
-        let decoder = decoder.map_err(|source| Error::Model {
-            path: checkpoint.path.clone(),
-            source: Box::new(source),
-        })?;
+        let decoder = decoder.map_err(Error::of_model(&checkpoint.path))?;
         Ok(Model { pool, decoder, kv, context: self.context })
     }
 }
