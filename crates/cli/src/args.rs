@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::bail;
 use engine::sampler::PartialParams;
-use engine::{KvType, Loaded, Numerics, Options, Speculate, Think};
+use engine::{Error, KvType, Loaded, Numerics, Options, Speculate, Think};
 use formats::Access;
 
 use crate::terminal::{bars, locate};
@@ -60,7 +61,10 @@ impl ModelArgs {
         let bar = bars::loading();
         let loaded = Loaded::open(&path, options, &|done, total| bars::advance(&bar, done, total));
         bar.finish_and_clear();
-        Ok(loaded?)
+        match loaded {
+            Err(Error::Memory(shortage)) => bail!("{}: {shortage}", path.display()),
+            loaded => Ok(loaded?),
+        }
     }
 }
 

@@ -66,7 +66,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         printer.finish()?;
         answer?
     };
-    if let Some(why) = session.cut_short(&answer) {
+    // The object has a field that says so.
+    if let Some(why) = session.cut_short(&answer).filter(|_| !args.json) {
         notice(&why);
     }
     remark(&answer.figures.line());
