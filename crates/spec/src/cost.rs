@@ -216,6 +216,21 @@ impl Cost<'_> {
             .sum()
     }
 
+    /// The same in the plain form of MLA, where the cache has become keys and values: what that
+    /// takes is in [`Cost::linear_flops`], once a token.
+    pub fn plain_attention_flops(&self, context: u64) -> u64 {
+        let layers = self.spec.layers.iter();
+        layers
+            .map(|layer| match &layer.attention {
+                AttentionSpec::Gqa(gqa) => 4 * (gqa.n_heads * gqa.head_dim) as u64 * context,
+                AttentionSpec::Mla(mla) => {
+                    let key_and_value = mla.nope_dim + mla.rope_dim + mla.value_dim;
+                    2 * (mla.n_heads * key_and_value) as u64 * context
+                }
+            })
+            .sum()
+    }
+
     /// How many parameters a step of `batch` tokens reads, where routing is even and independent:
     /// of E experts, E·(1 − (1 − k/E)^batch) are chosen by at least one token.
     pub fn parameters_read(&self, batch: u64) -> f64 {

@@ -139,6 +139,7 @@ fn deepseek_models_have_the_published_counts() {
     assert_eq!(2 * r1.cost().kv_elements(), 70_272);
     // 2·128·(576 + 512)·L·61 at the context of DeepSeek's day 6.
     assert_eq!(r1.cost().attention_flops(4989), 2 * 128 * 1088 * 4989 * 61);
+    assert_eq!(r1.cost().plain_attention_flops(4989), 2 * 128 * (192 + 128) * 4989 * 61);
 
     let v2 = deepseek_v2().cost().parameters();
     assert_eq!(v2.total, 235_741_434_880);

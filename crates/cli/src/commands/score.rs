@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use engine::{Error, Model, Options, Plan, Scored, Vocabulary};
 use formats::{Checkpoint, TensorLayout, safetensors};
-use model::Limits;
+use model::{Limits, Numerics};
 use quant::QuantType;
 use serde_json::{Value, json};
 use simd::{Best, math};
@@ -153,7 +153,12 @@ fn load(
     let plan = Plan::of(checkpoint, &spec, &options, limits)?;
     let bar = bars::loading();
     let progress = |done, total| bars::advance(&bar, done, total);
-    let model = plan.load(checkpoint, spec, &options, &progress)?;
+    let mut model = plan.load(checkpoint, spec, &options, &progress)?;
+    if options.numerics == Numerics::Fast {
+        let (weights, dialect) = (&*checkpoint.weights, checkpoint.config.dialect);
+        let allowed = model.decoder.allow_plain_prompts(weights, dialect, &model.pool);
+        allowed.with_context(|| checkpoint.path.display().to_string())?;
+    }
     bar.finish_and_clear();
     Ok(model)
 }

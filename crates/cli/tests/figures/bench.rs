@@ -10,7 +10,7 @@ fn every_case_has_a_row_with_the_keys_that_scripts_read() {
             "bench",
             &model,
             "--prompt",
-            "40",
+            "80",
             "--decode",
             "2",
             "--streams",
@@ -26,7 +26,7 @@ fn every_case_has_a_row_with_the_keys_that_scripts_read() {
         let rows = rows.as_array().unwrap();
         let cases: Vec<&str> = rows.iter().map(|row| row["case"].as_str().unwrap()).collect();
         let of_threads = |threads: usize| {
-            let mut cases = vec![format!("prompt n=40 t={threads}")];
+            let mut cases = vec![format!("prompt n=80 t={threads}")];
             for context in [0, 33] {
                 for streams in [1, 3] {
                     cases.push(format!("decode n=2 b={streams} ctx={context} t={threads}"));
@@ -34,7 +34,9 @@ fn every_case_has_a_row_with_the_keys_that_scripts_read() {
             }
             cases
         };
-        assert_eq!(cases, [of_threads(1), of_threads(2)].concat(), "{family}");
+        let plain = |threads: usize| format!("prompt/plain n=80 t={threads}");
+        let plain = if family == "qwen2" { Vec::new() } else { vec![plain(1), plain(2)] };
+        assert_eq!(cases, [of_threads(1), of_threads(2), plain].concat(), "{family}");
         for row in rows {
             let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
             let expected = ["case", "tok_per_s", "gb_per_s", "gop_per_s", "share_of_roof", "bound"];

@@ -91,7 +91,7 @@ impl Attention {
     pub(crate) fn products(&self, tell: &mut dyn FnMut(&Panels)) {
         match self {
             Attention::Gqa(gqa) => gqa.matrices().into_iter().for_each(tell),
-            Attention::Mla(mla) => mla.matrices().for_each(tell),
+            Attention::Mla(mla) => mla.products().for_each(tell),
         }
     }
 

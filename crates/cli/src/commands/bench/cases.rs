@@ -1,27 +1,43 @@
 //! The cases: what is computed, the check before its clock, and what it must read and multiply.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{bail, ensure};
+use formats::Checkpoint;
 use model::{Batch, Decoder, Kv, PAGE};
 use par::Pool;
 use quant::QuantType;
+use spec::AttentionSpec;
 
 use super::Args;
+
+/// How far both forms of latent attention may be apart, as a part of the logits' size: each rounds
+/// activations to 8 bits at other places.
+const FORMS_APART_MAX: f64 = 0.1;
 
 /// Something that is timed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Case {
     /// One prompt of `len` tokens, from an empty cache to the logits of its last token.
-    Prompt { len: usize },
+    Prompt { len: usize, form: Form },
     /// `streams` sequences with `context` tokens each in the cache, `len` steps of one token each.
     Decode { len: usize, streams: usize, context: usize },
 }
 
+/// How latent attention computes a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As it decodes: the same bits.
+    Exact,
+    /// With the cache turned into keys and values: cheaper, and other bits.
+    Plain,
+}
+
 impl Case {
-    /// All cases that the flags choose.
+    /// All cases that the flags choose, in the exact form.
     pub(super) fn list(args: &Args) -> Vec<Case> {
-        let prompts = args.prompt.iter().map(|&len| Case::Prompt { len });
+        let prompts = args.prompt.iter().map(|&len| Case::Prompt { len, form: Form::Exact });
         let mut cases: Vec<Case> = prompts.collect();
         for &len in &args.decode {
             for &context in &args.context {
@@ -33,15 +49,24 @@ impl Case {
         cases
     }
 
+    /// The same in the plain form, if it is of a prompt.
+    pub(super) fn plain(self) -> Option<Case> {
+        match self {
+            Case::Prompt { len, .. } => Some(Case::Prompt { len, form: Form::Plain }),
+            Case::Decode { .. } => None,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
-            Case::Prompt { .. } => "prompt",
+            Case::Prompt { form: Form::Exact, .. } => "prompt",
+            Case::Prompt { form: Form::Plain, .. } => "prompt/plain",
             Case::Decode { .. } => "decode",
         }
     }
 
     pub(super) fn len(self) -> usize {
-        let (Case::Prompt { len } | Case::Decode { len, .. }) = self;
+        let (Case::Prompt { len, .. } | Case::Decode { len, .. }) = self;
         len
     }
 
@@ -95,6 +120,8 @@ pub(super) struct Bench<'a> {
     kv: &'a mut Kv,
     batch: Batch,
     runs: usize,
+    /// The last logits (V) of prompts by their length, in the exact form.
+    exact: BTreeMap<usize, Vec<f32>>,
 }
 
 impl<'a> Bench<'a> {
@@ -105,7 +132,20 @@ impl<'a> Bench<'a> {
             (0..65_537).map(|i| random(i) as f32 / (1 << 31) as f32 - 1.0).collect();
         kv.fill(&past);
         let batch = Batch::new(decoder.spec());
-        Bench { decoder, kv, batch, runs }
+        Bench { decoder, kv, batch, runs, exact: BTreeMap::new() }
+    }
+
+    /// Lets prompts take the plain form from now on; whether there is one.
+    ///
+    /// # Errors
+    /// Weights that are missing or do not fill the spec.
+    pub(super) fn allow_plain(&mut self, checkpoint: &Checkpoint) -> anyhow::Result<bool> {
+        if !matches!(self.decoder.spec().layers[0].attention, AttentionSpec::Mla(_)) {
+            return Ok(false);
+        }
+        let dialect = checkpoint.config.dialect;
+        self.decoder.allow_plain_prompts(&*checkpoint.weights, dialect, &Pool::new(1))?;
+        Ok(true)
     }
 
     pub(super) fn family(&self) -> &'static str {
@@ -115,7 +155,8 @@ impl<'a> Bench<'a> {
     /// Checks a case, then times it.
     pub(super) fn run(&mut self, case: Case, pool: &Pool) -> anyhow::Result<Measured> {
         match case {
-            Case::Prompt { len } => self.check_prompt(len, pool)?,
+            Case::Prompt { len, form: Form::Exact } => self.check_prompt(len, pool)?,
+            Case::Prompt { len, form: Form::Plain } => self.check_plain(len, pool)?,
             Case::Decode { streams, context, .. } => self.check_decode(streams, context, pool)?,
         }
         let mut measured = Measured {
@@ -132,19 +173,19 @@ impl<'a> Bench<'a> {
             let mut counted = (run == 0).then_some(&mut measured);
             let start = Instant::now();
             match case {
-                Case::Prompt { len } => {
+                Case::Prompt { len, form } => {
                     let step = self.decoder.limits().tokens_per_step;
                     for from in (0..len).step_by(step) {
                         let to = (from + step).min(len);
                         self.prompt_step(pool, from, (to, len))?;
-                        self.count(from, (to - from, 1), counted.as_deref_mut());
+                        self.count(from, (to - from, 1), form, counted.as_deref_mut());
                     }
                 }
                 Case::Decode { len, streams, context } => {
                     let pages = (context + len).div_ceil(PAGE);
                     for position in context..context + len {
                         self.decode_step(pool, 0..streams, position, pages)?;
-                        self.count(position, (1, streams), counted.as_deref_mut());
+                        self.count(position, (1, streams), Form::Exact, counted.as_deref_mut());
                     }
                 }
             }
@@ -194,6 +235,7 @@ impl<'a> Bench<'a> {
         &self,
         position: usize,
         (n, streams): (usize, usize),
+        form: Form,
         measured: Option<&mut Measured>,
     ) {
         let Some(measured) = measured else { return };
@@ -211,7 +253,11 @@ impl<'a> Bench<'a> {
         measured.kv_bytes += streams as u64 * cached * element * cost.kv_elements();
         // Position p attends to p + 1 tokens.
         let pairs = (position + 1..=position + n).sum::<usize>() as u64;
-        measured.attention_ops += streams as u64 * cost.attention_flops(pairs);
+        let attention = match form {
+            Form::Exact => cost.attention_flops(pairs),
+            Form::Plain => cost.plain_attention_flops(pairs),
+        };
+        measured.attention_ops += streams as u64 * attention;
     }
 
     /// A prompt at once gets the bits that it gets in two parts.
@@ -227,8 +273,35 @@ impl<'a> Bench<'a> {
             }
             *logits = self.decoder.last_logits().to_vec();
         }
-        let [whole, parts] = &logits;
-        check(whole, parts, "a prompt in two parts")
+        let [whole, parts] = logits;
+        check(&whole, &parts, "a prompt in two parts")?;
+        self.exact.insert(len, whole);
+        Ok(())
+    }
+
+    /// A prompt in the plain form gets the same bits on one thread, and about the exact form's
+    /// logits.
+    fn check_plain(&mut self, len: usize, pool: &Pool) -> anyhow::Result<()> {
+        let step = self.decoder.limits().tokens_per_step;
+        let mut logits = [Vec::new(), Vec::new()];
+        for (logits, pool) in logits.iter_mut().zip([pool, &Pool::new(1)]) {
+            for from in (0..len).step_by(step) {
+                self.prompt_step(pool, from, ((from + step).min(len), len))?;
+            }
+            *logits = self.decoder.last_logits().to_vec();
+        }
+        let [many, one] = &logits;
+        check(many, one, "a prompt on one thread")?;
+        let exact = self.exact.get(&len).map_or(&[][..], Vec::as_slice);
+        let square = |x: f32| f64::from(x) * f64::from(x);
+        let apart: f64 = many.iter().zip(exact).map(|(a, b)| square(a - b)).sum();
+        let size: f64 = exact.iter().map(|&x| square(x)).sum();
+        ensure!(
+            apart <= FORMS_APART_MAX * FORMS_APART_MAX * size,
+            "the plain form is {:.3} of the logits' size from the exact one",
+            (apart / size).sqrt()
+        );
+        Ok(())
     }
 
     /// The first and the last stream get the bits that each gets alone, on one thread.

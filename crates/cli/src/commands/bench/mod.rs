@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use engine::{KvType, Model, Options, Plan};
-use formats::Access;
+use formats::{Access, Checkpoint};
 use model::Limits;
 use par::Pool;
 use simd::Best;
@@ -29,6 +29,8 @@ Examples:
 Every case is checked before its clock starts: finite logits, and the same bits as one stream gets
 alone on one thread. The share of the roof is that of the binding one: the bytes that must be read
 over the measured read bandwidth, or the operations over the measured peaks of their types.
+Where latent attention has a cheaper form for prompts, which gives up that its bits are those of
+decoding, prompts are measured in it too.
 A prompt or decode length of 0 leaves these cases out. Docs: docs/performance.md.";
 
 /// Arguments of `bench`.
@@ -82,39 +84,47 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Before loading: the numbers that are read for it would lie beside the model.
     let pools: Vec<Pool> = threads.iter().map(|&threads| Pool::new(threads)).collect();
     let roofs: Vec<Roofs> = pools.iter().map(|pool| Roofs::measure(best, pool)).collect();
-    let Model { mut decoder, mut kv, .. } = load(args, &cases)?;
-    let mut bench = Bench::new(&mut decoder, &mut kv, args.runs);
-    let mut out = io::stdout().lock();
-    let mut rows = Vec::new();
+    let checkpoint = formats::open_with(&locate::path_of(&args.model)?, Access::Map)?;
+    let Model { mut decoder, mut kv, .. } = load(args, &checkpoint, &cases)?;
     for (pool, roofs) in pools.iter().zip(&roofs) {
         let line = roofs.line(best, pool.threads());
         if args.json {
             remark(&line)
         } else {
-            writeln!(out, "{line}")?
-        }
-        for &case in &cases {
-            let measured = bench.run(case, pool)?;
-            let row = Row::new(case, pool.threads(), &measured, roofs);
-            if !args.json {
-                writeln!(out, "{}", row.line(bench.family(), best))?;
+            writeln!(io::stdout(), "{line}")?
+        };
+    }
+    let mut bench = Bench::new(&mut decoder, &mut kv, args.runs);
+    let mut rows = Vec::new();
+    let mut measure = |bench: &mut Bench<'_>, cases: &[Case]| {
+        for (pool, roofs) in pools.iter().zip(&roofs) {
+            for &case in cases {
+                let row = Row::new(case, pool.threads(), &bench.run(case, pool)?, roofs);
+                if !args.json {
+                    writeln!(io::stdout(), "{}", row.line(bench.family(), best))?;
+                }
+                rows.push(row);
             }
-            rows.push(row);
         }
+        anyhow::Ok(())
+    };
+    measure(&mut bench, &cases)?;
+    // Last, since it cannot be taken back.
+    let plain: Vec<Case> = cases.iter().filter_map(|case| case.plain()).collect();
+    if !plain.is_empty() && bench.allow_plain(&checkpoint)? {
+        measure(&mut bench, &plain)?;
     }
     if args.json {
         let rows: Vec<_> = rows.iter().map(Row::json).collect();
-        writeln!(out, "{:#}", serde_json::Value::from(rows))?;
+        writeln!(io::stdout(), "{:#}", serde_json::Value::from(rows))?;
     }
     Ok(())
 }
 
 /// The model with a cache that holds the largest case.
-fn load(args: &Args, cases: &[Case]) -> anyhow::Result<Model> {
-    let checkpoint = formats::open_with(&locate::path_of(&args.model)?, Access::Map)?;
-    let path = checkpoint.path.clone();
-    let spec =
-        ModelSpec::from_config(&checkpoint.config).with_context(|| path.display().to_string())?;
+fn load(args: &Args, checkpoint: &Checkpoint, cases: &[Case]) -> anyhow::Result<Model> {
+    let spec = ModelSpec::from_config(&checkpoint.config)
+        .with_context(|| checkpoint.path.display().to_string())?;
     let streams = cases.iter().map(|case| case.streams()).max().unwrap_or(1);
     let options = Options {
         context: cases.iter().map(|case| case.context_end()).max(),
@@ -124,10 +134,10 @@ fn load(args: &Args, cases: &[Case]) -> anyhow::Result<Model> {
         ..Options::default()
     };
     let limits = Limits { tokens_per_step: TOKENS_PER_STEP.max(streams), logits_per_step: streams };
-    let plan = Plan::of(&checkpoint, &spec, &options, limits)?;
+    let plan = Plan::of(checkpoint, &spec, &options, limits)?;
     let bar = bars::loading();
     let progress = |done, total| bars::advance(&bar, done, total);
-    let model = plan.load(&checkpoint, spec, &options, &progress)?;
+    let model = plan.load(checkpoint, spec, &options, &progress)?;
     bar.finish_and_clear();
     Ok(model)
 }

@@ -33,7 +33,7 @@ impl Row {
 
     pub(super) fn line(&self, family: &str, best: Best) -> String {
         format!(
-            "{:8} {family:12} t={:<3} {:7} b={:<3} n={:<5} ctx={:<6} {:>9.1} tok/s {:>7.2} GB/s \
+            "{:12} {family:12} t={:<3} {:7} b={:<3} n={:<5} ctx={:<6} {:>9.1} tok/s {:>7.2} GB/s \
              {:>7.1} GOP/s {:>3.0} % of roof ({})",
             self.case.name(),
             self.threads,
@@ -52,7 +52,7 @@ impl Row {
     pub(super) fn json(&self) -> Value {
         let Row { case, threads, .. } = self;
         let case = match case {
-            Case::Prompt { len } => format!("prompt n={len} t={threads}"),
+            Case::Prompt { len, .. } => format!("{} n={len} t={threads}", case.name()),
             Case::Decode { len, streams, context } => {
                 format!("decode n={len} b={streams} ctx={context} t={threads}")
             }

@@ -57,7 +57,7 @@ impl Roofs {
     pub(super) fn line(&self, best: Best, threads: usize) -> String {
         let peaks = Peak::ALL.map(|peak| format!("{} {:.0}", peak.name(), self.peak(peak) / 1e9));
         format!(
-            "{:8} {:12} t={threads:<3} {:7} reads {:.1} GB/s, multiplies and adds {} GOP/s",
+            "{:12} {:12} t={threads:<3} {:7} reads {:.1} GB/s, multiplies and adds {} GOP/s",
             "roofs",
             "",
             best.name(),

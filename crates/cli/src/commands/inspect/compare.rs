@@ -3,7 +3,6 @@
 use engine::memory::bytes;
 use serde_json::{Value, json};
 
-use super::Args;
 use super::describe::Description;
 use super::table::{grouped, si};
 
@@ -22,9 +21,13 @@ pub(super) struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    pub(super) fn new(models: [&'a Description; 2], args: &Args) -> Comparison<'a> {
+    pub(super) fn new(
+        models: [&'a Description; 2],
+        batches: &[u64],
+        contexts: &[u64],
+    ) -> Comparison<'a> {
         let [a, b] = models.map(|model| &model.traffic);
-        let by_batch = |&batch: &usize| (batch as u64, a.context_crossing(b, batch as u64));
+        let by_batch = |&batch: &u64| (batch, a.context_crossing(b, batch));
         let by_context = |&context: &u64| (context, a.batch_crossings(b, context, BATCH_MAX));
         let costs = models.map(|model| model.spec.cost());
         let linear = costs.map(|cost| cost.linear_flops() as f64);
@@ -32,8 +35,8 @@ impl<'a> Comparison<'a> {
         let context = (linear[1] - linear[0]) / (slope[0] - slope[1]);
         Comparison {
             models,
-            by_batch: args.batch.iter().map(by_batch).collect(),
-            by_context: args.context.iter().map(by_context).collect(),
+            by_batch: batches.iter().map(by_batch).collect(),
+            by_context: contexts.iter().map(by_context).collect(),
             flops: (context.is_finite() && context > 0.0).then_some(context),
         }
     }
@@ -183,5 +186,56 @@ impl<'a> Comparison<'a> {
             return String::new();
         }
         format!(" (more than the {} that both were made for)", grouped(max as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::describe::Text;
+    use super::*;
+    use engine::{KvType, Options, Plan};
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    const CONTEXTS: [u64; 2] = [0, 32_768];
+
+    /// A published model as if a file of `bits` a parameter were there.
+    fn published(name: &str, bits: f64) -> Description {
+        let spec = spec::builtin::find(name).expect("a published model").spec();
+        let traffic = spec.traffic_at(bits, 2);
+        let options = Options::default();
+        let bytes = traffic.resident();
+        let plan = Plan::new(Path::new(name), &spec, bytes, &options, options.limits());
+        Description {
+            name: name.into(),
+            path: name.into(),
+            types: BTreeMap::new(),
+            tensor_bytes: bytes,
+            traffic,
+            kv_type: KvType::Bf16,
+            batches: vec![1, 32],
+            contexts: CONTEXTS.to_vec(),
+            text: Text { tokenizer: None, has_template: false, thinking: "none" },
+            plan: plan.expect("a default context"),
+            spec,
+        }
+    }
+
+    #[test]
+    fn r1_overtakes_qwq_where_the_cache_outweighs_the_weights() {
+        let (qwq, r1) = (published("QwQ-32B", 8.0), published("DeepSeek-R1", 8.0));
+        let comparison = Comparison::new([&qwq, &r1], &[1, 32], &CONTEXTS);
+        // (36,625,618,432 − 31,985,308,672) bytes of weights over (262,144 − 70,272) of cache.
+        let (_, context) = comparison.by_batch[0];
+        assert!((context.expect("they cross") - 24_184.4).abs() < 0.1, "{context:?}");
+        assert_eq!((comparison.reads_less(1, 24_184), comparison.reads_less(1, 24_185)), (0, 1));
+        // 32 tokens share QwQ's weights, but choose most of R1's experts.
+        let sentences = comparison.sentences();
+        assert!(sentences[1].contains("QwQ-32B reads less up to 65,"), "{}", sentences[1]);
+        // At 32,768 cached tokens R1 is ahead for one stream; its experts cost it the lead.
+        assert!(sentences[3].contains("DeepSeek-R1 reads less for one stream"), "{}", sentences[3]);
+        // R1's products and its attention both take more: 2·128·1088 against 4·40·128 an element.
+        assert_eq!(comparison.flops, None);
+        assert!(sentences[4].starts_with("Operations: QwQ-32B computes less at every"));
     }
 }

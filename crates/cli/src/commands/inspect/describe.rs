@@ -25,7 +25,7 @@ pub(super) struct Description {
     pub(super) contexts: Vec<u64>,
     pub(super) text: Text,
     pub(super) plan: Plan,
-    path: String,
+    pub(super) path: String,
 }
 
 /// The text side.

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         [one] if args.json => writeln!(out, "{:#}", one.json())?,
         [one] => write!(out, "{}", table::one(one))?,
         [a, b] => {
-            let comparison = compare::Comparison::new([a, b], args);
+            let comparison = compare::Comparison::new([a, b], &a.batches, &a.contexts);
             if args.json {
                 let models = [a.json(), b.json()];
                 let both = serde_json::json!({ "models": models, "comparison": comparison.json() });

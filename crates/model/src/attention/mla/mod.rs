@@ -323,15 +323,19 @@ impl Mla {
         });
     }
 
-    pub(crate) fn matrices(&self) -> impl Iterator<Item = &Panels> {
+    /// What a token is multiplied with. The plain form's keys take the place of as many others.
+    pub(crate) fn products(&self) -> impl Iterator<Item = &Panels> {
         let query = match &self.query {
             Query::Whole(whole) => [whole, whole],
             Query::Ranked { down, up, .. } => [down, up],
         };
         let n_query = if self.spec.query_rank.is_some() { 2 } else { 1 };
-        let plain = self.plain.iter().flat_map(|plain| &plain.key);
-        let heads = self.key_up.iter().chain(&self.value_up).chain(plain);
+        let heads = self.key_up.iter().chain(&self.value_up);
         query.into_iter().take(n_query).chain([&self.latent_down, &self.out]).chain(heads)
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = &Panels> {
+        self.products().chain(self.plain.iter().flat_map(|plain| &plain.key))
     }
 
     pub(crate) fn forms(&self, forms: &mut Vec<Form>) {
