@@ -22,7 +22,7 @@ pub(crate) struct ModelArgs {
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
     /// Threads to compute with [default: one a processor].
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
     pub(crate) threads: Option<usize>,
     /// How cached keys and values are stored: f32, f16 or bf16.
     #[arg(long, value_name = "TYPE", value_parser = kv_type, default_value = "f16",
@@ -173,6 +173,16 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("expected a number of at least 1".into()),
         Ok(n) => Ok(n),
+    }
+}
+
+/// More than any machine has processors; a system fails in its own words far above.
+const THREADS_MAX: usize = 1024;
+
+fn threads(text: &str) -> Result<usize, String> {
+    match positive(text) {
+        Ok(n) if n <= THREADS_MAX => Ok(n),
+        _ => Err(format!("expected 1 to {THREADS_MAX}")),
     }
 }
 

@@ -220,7 +220,9 @@ fn flags_that_cannot_be() {
     }
     let line = "there is no prompt: give one, or pipe one in; `ruminate chat` talks";
     fails(ruminate().arg("run").arg(&model), 2, line, &model);
-    for flags in [["--think", "maybe"], ["--kv-type", "q8"], ["--memory", "much"]] {
+    let unreadable =
+        [["--think", "maybe"], ["--kv-type", "q8"], ["--memory", "much"], ["--threads", "100000"]];
+    for flags in unreadable {
         let ended = run(ask(&model).args(flags), "");
         assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{ended:?}");
         assert!(ended.err.contains("expected "), "{ended:?}");
@@ -236,4 +238,18 @@ fn stdin_that_is_no_text() {
     let output = command.stdin(fs::File::open(&path).unwrap()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(output.stderr, b"ruminate: stdin: the text is not UTF-8\n");
+}
+
+#[test]
+fn an_output_that_takes_nothing() {
+    let model = golden("llama");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = ask(&model).args(["--max-tokens", "4"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stderr, b"ruminate: No space left on device (os error 28)\n");
+    // A reader that has seen enough, as `head` does, is no failure.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = ask(&model).args(["--max-tokens", "4"]).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
