@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod completions;
 mod inspect;
+mod plan;
 mod pull;
 mod run;
 mod score;
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Score(score::Args),
     /// Measure a model beside what this machine could do.
     Bench(bench::Args),
+    /// Say what a model will do and earn on given machines.
+    Plan(plan::Args),
     /// Download a model from the hub.
     Pull(pull::Args),
     /// Print a script that completes commands in a shell.
@@ -40,6 +43,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Score(args) => score::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Plan(args) => plan::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         }
