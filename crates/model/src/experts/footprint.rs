@@ -21,6 +21,8 @@ pub struct Footprint {
     pub largest: u64,
     /// All routed experts.
     pub experts: u64,
+    /// The layer that predicts the token after next, its experts included; 0 if there is none.
+    pub next_token: u64,
     /// The least that routed experts can be used with, read from their files again and again. None
     /// if there are none, or they are in no file.
     pub experts_min: Option<u64>,
@@ -34,11 +36,18 @@ impl Footprint {
         spec: &ModelSpec,
         dialect: Dialect,
     ) -> Result<Footprint, Error> {
-        let mut footprint =
-            Footprint { resident: 0, read: 0, largest: 0, experts: 0, experts_min: None };
+        let mut footprint = Footprint {
+            resident: 0,
+            read: 0,
+            largest: 0,
+            experts: 0,
+            next_token: 0,
+            experts_min: None,
+        };
         for name in weights.names() {
             let Some(place) = spec.place(dialect, name) else { continue };
-            if matches!(spec.reading(place), Reading::Chosen | Reading::Never) {
+            let is_next = spec.next_token.as_ref().is_some_and(|n| n.layer_index == place.layer);
+            if !is_next && matches!(spec.reading(place), Reading::Chosen | Reading::Never) {
                 continue;
             }
             // What cannot be read is refused when it is loaded.
@@ -48,6 +57,10 @@ impl Footprint {
             let Some(row_bytes) = layout.quant.row_bytes(cols) else { continue };
             let raw = (rows * row_bytes) as u64;
             let packed = Panels::bytes_of(layout.quant, rows, cols).unwrap_or(0) as u64;
+            if is_next {
+                footprint.next_token += packed.max(raw);
+                continue;
+            }
             footprint.read += raw;
             footprint.largest = footprint.largest.max(raw);
             footprint.resident += match place.slot {
