@@ -23,7 +23,7 @@ Examples:
   ruminate inspect --header ./first-megabytes.gguf
 
 Bytes are those of the tensors that a token is multiplied with, each in its own type.
-For a batch they are shared by its tokens; of experts, the distinct ones that even routing touches.";
+For a batch they are shared by its tokens; of experts, the distinct ones that even routing takes.";
 
 /// Arguments of `inspect`.
 #[derive(clap::Args)]
