@@ -20,6 +20,9 @@ use crate::error::Error;
 
 /// Guesses after which it is asked whether they pay.
 const GUESSES_JUDGED: u64 = 128;
+/// Guessing can save what steps wait for the disk: it's tried where that is this part of their time
+/// or more. Below it a wrong guess only takes the disk and a buffer.
+const WAITING_WORTH: u32 = 20;
 /// Of the cache, the part that buffers for reading may take: one in so many.
 const BUFFERS_SHARE: u64 = 8;
 /// What is read at load to see how fast the disk is: so many experts, for so long.
@@ -167,7 +170,9 @@ impl Store {
 
     /// Whether [`Store::guess`] would do anything.
     pub(crate) fn is_guessing(&self) -> bool {
-        self.guess == Guess::WhileRight && !self.idle.is_empty()
+        let ExpertStatistics { waiting, time, .. } = self.statistics;
+        let would_save = waiting * WAITING_WORTH > time;
+        self.guess == Guess::WhileRight && would_save && !self.idle.is_empty()
     }
 
     /// Brings the first of `experts` of a layer, none of which is in the cache, into slots, and as
