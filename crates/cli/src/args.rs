@@ -179,7 +179,7 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
 /// More than any machine has processors; a system fails in its own words far above.
 const THREADS_MAX: usize = 1024;
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
     match positive(text) {
         Ok(n) if n <= THREADS_MAX => Ok(n),
         _ => Err(format!("expected 1 to {THREADS_MAX}")),

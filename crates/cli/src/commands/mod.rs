@@ -6,8 +6,10 @@ mod completions;
 mod inspect;
 mod plan;
 mod pull;
+mod quantize;
 mod run;
 mod score;
+mod synthesize;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,10 @@ pub(crate) enum Command {
     Plan(plan::Args),
     /// Download a model from the hub.
     Pull(pull::Args),
+    /// Write a model to a GGUF file of another type.
+    Quantize(quantize::Args),
+    /// Make up a model: a true shape, random weights.
+    Synthesize(synthesize::Args),
     /// Print a script that completes commands in a shell.
     Completions(completions::Args),
 }
@@ -45,6 +51,8 @@ impl Command {
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Plan(args) => plan::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Quantize(args) => quantize::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Synthesize(args) => synthesize::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         }
     }

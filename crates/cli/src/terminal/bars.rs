@@ -17,6 +17,11 @@ pub(crate) fn loading() -> ProgressBar {
     bar("Loading {bar:30} {percent:>3} %")
 }
 
+/// A bar for a file that is being made, hidden off a terminal.
+pub(crate) fn making(doing: &str) -> ProgressBar {
+    bar(&format!("{doing} {{bar:30}} {{percent:>3}} %  {{eta}} left"))
+}
+
 /// Tells a bar that `done` of `total` bytes are there.
 pub(crate) fn advance(bar: &ProgressBar, done: u64, total: u64) {
     bar.set_length(total);
