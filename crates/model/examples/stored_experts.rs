@@ -64,8 +64,9 @@ fn decode(
     let seconds = started.elapsed().as_secs_f64();
     let statistics = decoder.expert_statistics().ok_or("a sparse model")?;
     println!(
-        "{guess:?}: {:.2} tok/s, {} of {} experts in the cache, {:.0} % hits, {:.0} % of {} guesses \
-         right, {:.0} MB a token read, {:.0} % of {:.2} GB/s, {:.0} % of the time waiting, {:?}",
+        "{guess:?}: {:.2} tok/s, {} of {} experts in the cache, {:.0} % hits, {:.0} % of {} \
+         guesses right, {:.0} MB a token read, {:.0} % of {:.2} GB/s, {:.0} % of the time \
+         waiting, {:?}",
         n_tokens as f64 / seconds,
         statistics.slots,
         statistics.experts,
