@@ -31,7 +31,10 @@ pub const TEMPLATE_BYTES_MAX: usize = 256 << 10;
 /// Bytes of the longest prompt.
 pub const PROMPT_BYTES_MAX: usize = 64 << 20;
 /// Work of one rendering: about one a step, one for each 64 bytes made.
-const FUEL: u64 = 4_000_000;
+const FUEL: u64 = 2_000_000;
+/// Stack of a rendering. A template may nest lists as deep as its fuel lasts, and dropping them
+/// recurses: 2,000,000 fuel was seen to need less than 128 MiB. Untouched pages cost nothing.
+const STACK_BYTES: usize = 512 << 20;
 /// Macros within macros.
 const RECURSION_MAX: usize = 100;
 const NAME: &str = "chat";
@@ -144,15 +147,16 @@ impl ChatTemplate {
             let switches = self.reads.switches.iter();
             context.extend(switches.map(|&switch| (switch, Value::from(thinking))));
         }
-        let template = self.env.get_template(NAME).map_err(lift)?;
-        let mut out = Capped { bytes: Vec::new(), full: false };
-        let rendered = template.render_captured_to(Value::from_pairs(context), &mut out);
-        if out.full {
-            return Err(Error::PromptTooLarge { limit: PROMPT_BYTES_MAX });
-        }
-        rendered.map_err(lift)?;
-        let marked = String::from_utf8(out.bytes).expect("the engine writes whole strings");
-        Ok(Prompt::of_marked(marked))
+        let context = Value::from_pairs(context);
+        let env = Arc::clone(&self.env);
+        // The values of a template die where they lived, so all of it happens on that stack.
+        let rendering = std::thread::Builder::new()
+            .name("chat template".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || run(&env, context))
+            .map_err(|e| Error::TemplateFailed(format!("no thread to render on: {e}")))?;
+        let rendered = rendering.join();
+        rendered.unwrap_or_else(|_| Err(Error::TemplateFailed("the engine panicked".into())))
     }
 
     /// Whether the template has a switch for thinking that changes its prompt.
@@ -202,6 +206,19 @@ impl ChatTemplate {
         let prompt = self.render(&conversation, &RenderOptions::default()).ok()?;
         Some(prompt.text())
     }
+}
+
+/// Renders the template of `env`.
+fn run(env: &Environment<'_>, context: Value) -> Result<Prompt, Error> {
+    let template = env.get_template(NAME).map_err(lift)?;
+    let mut out = Capped { bytes: Vec::new(), full: false };
+    let rendered = template.render_captured_to(context, &mut out);
+    if out.full {
+        return Err(Error::PromptTooLarge { limit: PROMPT_BYTES_MAX });
+    }
+    rendered.map_err(lift)?;
+    let marked = String::from_utf8(out.bytes).expect("the engine writes whole strings");
+    Ok(Prompt::of_marked(marked))
 }
 
 /// An answer without the thinking that its text begins with.
