@@ -1,5 +1,7 @@
 //! The simulator's schedule is the engine's: the same steps, the same rows.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! Requests in, events out: continuous batching, sampling, thinking under control.
 //!
-//! Start at `step.rs`: a step is a sentence. [`Loaded::open`] makes a model from a path,
+//! Start at `step/mod.rs`: a step is a sentence. [`Loaded::open`] makes a model from a path,
 //! [`Engine::start`] gives it a thread. Not here: HTTP, JSON on the wire, printing.
 //!
 //! Invariants: a request's tokens depend on its prompt, params and seed alone, not on who else is

@@ -207,7 +207,9 @@ fn a_budget_ends_thinking_and_the_answer_follows() {
         let thought = outcome.tokens.iter().filter(|token| token.place == Place::Thinking).count();
         assert_eq!(outcome.usage.thinking_tokens, thought);
         // Twenty, two more for a line end, and the stop text.
-        let stop = vocabulary.tokenizer.encode_text("Considering the limited time by the user, I have to give the solution based on the thinking directly now.").unwrap().len();
+        let stop = "Considering the limited time by the user, I have to give the solution based \
+                    on the thinking directly now.";
+        let stop = vocabulary.tokenizer.encode_text(stop).unwrap().len();
         assert!((20..=23 + stop + 2).contains(&thought), "{thought} tokens of thinking");
         assert!(outcome.tokens[first_answer..].iter().all(|t| t.place == Place::Answer));
         assert!(outcome.thinking.contains("Considering the limited time"), "{}", outcome.thinking);

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::mpsc::channel;
 

@@ -34,7 +34,8 @@ fn main() {
         let cached = prompt_gop_per_s(best, &pool, ty, 1) * ty.bits_per_weight() / 16.0;
         let prompts = [8, 32, 512].map(|tokens| prompt_gop_per_s(best, &pool, ty, tokens));
         println!(
-            "{:8} {K}x{N}  T=1 {decode:6.1} GB/s {:3.0} % (cached {cached:4.0})   GOP/s T=8 {:5.0}  T=32 {:5.0}  T=512 {:5.0}",
+            "{:8} {K}x{N}  T=1 {decode:6.1} GB/s {:3.0} % (cached {cached:4.0})   \
+             GOP/s T=8 {:5.0}  T=32 {:5.0}  T=512 {:5.0}",
             ty.name(),
             100.0 * decode / read,
             prompts[0],

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! ruminate-verifiers: a completion to a score.
 //!
 //! A [`Verifier`] looks at a [`Task`] and at what the model wrote, and gives a [`Score`] between 0
@@ -14,6 +13,8 @@
 //! What it's *not*: it reads no data set, prints nothing and speaks no HTTP.
 //!
 //! Start at [`exact`], the smallest. `math` is the largest: [`math::Math`] says how it decides.
+
+#![forbid(unsafe_code)]
 
 pub mod choice;
 pub mod code;
@@ -143,75 +144,77 @@ mod tests {
         }
     }
 
+    /// What texts are put together from.
+    const PARTS: &[&str] = &[
+        "\\frac",
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        "\\boxed{",
+        "$",
+        "1",
+        "2.5",
+        "10",
+        "999999999",
+        "x",
+        "y",
+        "^",
+        "_",
+        "+",
+        "-",
+        "/",
+        "\\sqrt",
+        "\\pi",
+        ",",
+        "=",
+        "<",
+        "\\le",
+        "\\cup",
+        "\\infty",
+        "\\pm",
+        "!",
+        "|",
+        "\\sin",
+        "\\log",
+        "i",
+        "e",
+        "%",
+        "^\\circ",
+        "\\text{cm}",
+        "\\begin{pmatrix}",
+        "&",
+        "\\\\",
+        "\\end{pmatrix}",
+        "\\{",
+        "\\}",
+        "\\left",
+        "\\right",
+        "\\overline",
+        " ",
+        "answer is",
+        "</think>",
+        "<think>",
+        "\"",
+        ":",
+        "```",
+        "\n",
+        "\u{221e}",
+        "\\cdot",
+        "\\binom",
+        "\\lfloor",
+        "\\rfloor",
+        "\\in",
+        "\\tan",
+        "\\arcsin",
+        "0",
+        "**",
+    ];
+
     /// Text in the dialects that the parsers know, so that they get beyond its first letter.
     fn any_text() -> impl Strategy<Value = String> {
-        const PARTS: &[&str] = &[
-            "\\frac",
-            "{",
-            "}",
-            "(",
-            ")",
-            "[",
-            "]",
-            "\\boxed{",
-            "$",
-            "1",
-            "2.5",
-            "10",
-            "999999999",
-            "x",
-            "y",
-            "^",
-            "_",
-            "+",
-            "-",
-            "/",
-            "\\sqrt",
-            "\\pi",
-            ",",
-            "=",
-            "<",
-            "\\le",
-            "\\cup",
-            "\\infty",
-            "\\pm",
-            "!",
-            "|",
-            "\\sin",
-            "\\log",
-            "i",
-            "e",
-            "%",
-            "^\\circ",
-            "\\text{cm}",
-            "\\begin{pmatrix}",
-            "&",
-            "\\\\",
-            "\\end{pmatrix}",
-            "\\{",
-            "\\}",
-            "\\left",
-            "\\right",
-            "\\overline",
-            " ",
-            "answer is",
-            "</think>",
-            "<think>",
-            "\"",
-            ":",
-            "```",
-            "\n",
-            "\u{221e}",
-            "\\cdot",
-            "\\binom",
-            "\\lfloor",
-            "\\rfloor",
-            "\\in",
-            "\\tan",
-            "\\arcsin",
-            "0",
-            "**",
-        ];
         let part = prop_oneof![
             8 => prop::sample::select(PARTS).prop_map(str::to_string),
             1 => any::<char>().prop_map(String::from),
@@ -220,7 +223,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..Default::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 3000,
+            failure_persistence: None,
+            ..Default::default()
+        })]
 
         #[test]
         fn any_text_gives_the_same_score_twice(answer in any_text(), completion in any_text()) {

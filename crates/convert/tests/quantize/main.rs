@@ -39,7 +39,7 @@ fn in_f32_every_family_agrees_with_transformers() {
     }
 }
 
-/// Activations of eight bits: each kernel's error is small beside what a type leaves of the weights,
+/// Activations of eight bits: a kernel's error is small beside what a type leaves of the weights,
 /// but a router that stands between two experts may take the other, and then that token is off.
 #[test]
 fn every_type_computes_what_its_weights_decode_to() {

@@ -22,7 +22,7 @@ pub struct Params {
     pub top_p: f32,
     /// Tokens at least this many times as probable as the most probable one; 0 for all.
     pub min_p: f32,
-    /// Divides positive and multiplies negative logits of tokens seen in prompt or answer; 1 is off.
+    /// Divides positive, multiplies negative logits of tokens seen in prompt or answer; 1 is off.
     pub repetition_penalty: f32,
     /// Taken once from the logit of each generated token; 0 is off.
     pub presence_penalty: f32,

@@ -275,7 +275,7 @@ impl Lexer {
         if !after_comma && (1..=3).contains(&whole.len()) {
             while let Some(len) = self.thousands() {
                 self.at += len;
-                whole.extend(self.digits().chars());
+                whole.push_str(&self.digits());
             }
         }
         let mut decimals = String::new();

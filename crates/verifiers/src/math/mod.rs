@@ -2,10 +2,10 @@
 //!
 //! The answer is found (in a box, after "the answer is", in the last line), read into a tree, and
 //! compared by what it is: a number, a set, an interval, an equation, a matrix. Two expressions are
-//! equal if they are the same rational; or agree in two large prime fields at random points; or, with
-//! radicals, π, e, i and functions, agree to hundreds of bits at random points. Numbers written as
-//! decimals are exact, except that one of six digits or more equals a constant that rounds to it.
-//! What can't be read, or not be decided, is refused, unless both are the same text.
+//! equal if they are the same rational; or agree in two large prime fields at random points; or,
+//! with radicals, π, e, i and functions, agree to hundreds of bits at random points. Numbers
+//! written as decimals are exact, except that one of six digits or more equals a constant that
+//! rounds to it. What can't be read, or not be decided, is refused, unless both are the same text.
 //!
 //! Read `lex`, `parse` and `expression` for what is understood, `compare` for what counts as the
 //! same, `equal` for how that is decided.

@@ -55,7 +55,7 @@ fn outer(launcher: Vec<OsString>) -> Staged<i32> {
         | UnshareFlags::NEWIPC
         | UnshareFlags::NEWUTS;
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    // Root needs no user namespace to make the others, and inner gives root up before it enters one.
+    // Root needs no user namespace to make the others; inner gives root up before it enters one.
     if !uid.is_root() {
         flags |= UnshareFlags::NEWUSER;
     }

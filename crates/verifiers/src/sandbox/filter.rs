@@ -2,8 +2,8 @@
 //!
 //! What is not listed fails with EPERM. No `fork` and no `socket`: threads are started by `clone`
 //! with a flag that is checked, and `clone3`, whose flags lie in memory, fails with ENOSYS, after
-//! which the C library takes `clone`. No `kill` either: a process group can reach beyond the process
-//! namespace.
+//! which the C library takes `clone`. No `kill` either: a process group can reach beyond the
+//! process namespace.
 
 use std::collections::BTreeMap;
 

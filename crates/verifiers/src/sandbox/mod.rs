@@ -179,6 +179,11 @@ impl Sandbox {
         self.limits
     }
 
+    /// The same walls around other limits: those hold wherever the walls do.
+    pub fn with_limits(&self, limits: Limits) -> Sandbox {
+        Sandbox { limits, ..self.clone() }
+    }
+
     /// Runs `source` and waits for its end.
     ///
     /// # Errors

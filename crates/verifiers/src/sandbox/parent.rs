@@ -26,7 +26,7 @@ pub(super) fn run(launcher: &Launcher, order: &Order, stdin: &str) -> io::Result
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    Running::new(child, input)?.to_end(order.limits)
+    Running::new(child, input)?.finish(order.limits)
 }
 
 /// A child and its pipes, none of which blocks.
@@ -90,7 +90,7 @@ impl Running {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one limit that only a clock can keep")]
-    fn to_end(mut self, limits: Limits) -> io::Result<Outcome> {
+    fn finish(mut self, limits: Limits) -> io::Result<Outcome> {
         let start = Instant::now();
         let end = loop {
             let spent_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
