@@ -25,7 +25,7 @@ fn both(folder: &str) -> (Tokenizer, Tokenizer) {
 }
 
 /// The same tokens of every text, the same texts of every token, the same markup and ends.
-pub fn check(folder: &str) {
+pub(crate) fn check(folder: &str) {
     let (original, copied) = both(folder);
     let corpus = std::fs::read_to_string(repository("fixtures/text/corpus.txt")).unwrap();
     let odd =
