@@ -3,6 +3,8 @@
 //!
 //! `cargo xtask fetch` brings them; a test without its file fails and says so.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
+
 mod shared;
 
 use std::path::PathBuf;
