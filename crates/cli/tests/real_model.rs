@@ -79,6 +79,7 @@ fn ctrl_c_stops_an_answer_and_the_chat_goes_on() {
     chat.enter(QUESTION);
     chat.expect("Paris");
     chat.expect(" tokens/s");
+    chat.expect_line();
     chat.press(b"\x04");
     assert!(chat.end().0.success());
 }

@@ -60,11 +60,13 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn start(command: &mut Command) -> Terminal {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let controller =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&controller).unwrap();
         unlockpt(&controller).unwrap();
         let name = ptsname(&controller, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        // Another test's command must not hold on to this terminal.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let user: OwnedFd = rustix::fs::open(name, flags, Mode::empty()).unwrap();
         let stdio = || Stdio::from(user.try_clone().unwrap());
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
@@ -86,10 +88,18 @@ impl Terminal {
         Terminal { child, keyboard, screen, seen: String::new() }
     }
 
-    /// Types `text` and Enter.
+    /// Types `text` and Enter, once a line is being edited: whoever types before that is not heard,
+    /// since the terminal drops what came in another mode.
     pub(crate) fn enter(&mut self, text: &str) {
+        self.expect_line();
         self.press(text.as_bytes());
         self.press(b"\r");
+    }
+
+    /// Waits until a line is being edited.
+    pub(crate) fn expect_line(&mut self) {
+        // Bracketed paste goes on as the last thing before a line is read.
+        self.expect("\u{1b}[?2004h");
     }
 
     pub(crate) fn press(&mut self, keys: &[u8]) {

@@ -104,6 +104,7 @@ fn a_terminal_has_commands_and_a_warm_cache() {
     assert!(second.contains(" cached) at "), "{second:?}");
     chat.enter("/reset");
     chat.expect("The conversation is forgotten.");
+    chat.expect_line();
     chat.press(b"\x04");
     let (status, rest) = chat.end();
     assert!(status.success(), "{rest:?}");
@@ -126,7 +127,7 @@ fn on_a_terminal_a_full_context_leaves_the_conversation_as_it_was() {
 fn ctrl_c_on_an_empty_line_leaves_nothing_but_a_hint() {
     let mut chat = on_terminal(&mut short("llama"));
     chat.expect("Ctrl-D leaves.");
-    chat.expect("> ");
+    chat.expect_line();
     chat.press(b"\x03");
     chat.expect("Ctrl-D leaves.");
     chat.enter("/quit");
