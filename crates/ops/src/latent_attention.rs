@@ -12,7 +12,7 @@
 //!
 //! Heads lie in lanes for scores, and latent elements for sums; pages are taken in order. So a
 //! query gets the same bits alone, in a prompt, or after a cached prefix. A page holds
-//! [`PAGE`](crate::attention::PAGE) rows of one layer.
+//! [`PAGE`] rows of one layer.
 
 use par::{Chunks, Pool};
 use simd::{Best, Isa, Kernel, dispatch};

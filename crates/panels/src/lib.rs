@@ -8,9 +8,9 @@
 //! y (T, N) = x (T, K) · wᵀ        w (N, K) in panels, N padded to sixteen
 //! ```
 //!
-//! Invariant, the promise of the product: the bits of y[t][n] depend on x[t], w[n] and the ISA
-//! alone, never on T, t, tiles or threads. Each output is one f32 chain over ascending k; what is
-//! summed inside a block of a quantised type is an exact integer. AVX2 and AVX-512 agree bit for
+//! Invariant, the promise of the product: the bits of `y[t][n]` depend on `x[t]`, `w[n]` and the
+//! ISA alone, never on T, t, tiles or threads. Each output is one f32 chain over ascending k; what
+//! is summed inside a block of a quantised type is an exact integer. AVX2 and AVX-512 agree bit for
 //! bit, the scalar ISA (without FMA) within a bound that the tests state.
 //!
 //! Start at [`Panels`], then [`Activations`] and [`matmul`]; `coded.rs` and `float.rs` hold the

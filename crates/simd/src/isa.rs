@@ -115,7 +115,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// no bit that the shift brought in from outside the byte.
     fn bits(self, v: Self::Bytes, shift: i32, mask: u8) -> Self::Bytes;
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// table[index], for indices in 0..16.
+    /// `table[index]`, for indices in 0..16.
     fn lookup(self, table: &[i8; 16], index: Self::Bytes) -> Self::Bytes;
 
     /// How many calls of [`Isa::dot`] may add to one sum, for codes in 0..=max_code.

@@ -1,8 +1,10 @@
 //! Countdown: an expression over the given numbers, each used at most once, that makes the target.
 //!
-//!     expression = product { ("+" | "-") product }
-//!     product    = atom { ("*" | "/") atom }
-//!     atom       = integer | "(" expression ")"
+//! ```text
+//! expression = product { ("+" | "-") product }
+//! product    = atom { ("*" | "/") atom }
+//! atom       = integer | "(" expression ")"
+//! ```
 
 use std::str::FromStr;
 

@@ -1,9 +1,11 @@
 //! Tokens to expressions.
 //!
-//!     sum     = ["+" | "-" | "±"] product { ("+" | "-" | "±" | "∓") product }
-//!     product = factor { ["*" | "/"] factor }          side by side is a product, too
-//!     factor  = "-" factor | atom { "^" argument | "!" | "°" | "%" }
-//!     atom    = number | symbol | "(" sum ")" | "|" sum "|" | \frac ab | \sqrt[n]a | \sin a | …
+//! ```text
+//! sum     = ["+" | "-" | "±"] product { ("+" | "-" | "±" | "∓") product }
+//! product = factor { ["*" | "/"] factor }          side by side is a product, too
+//! factor  = "-" factor | atom { "^" argument | "!" | "°" | "%" }
+//! atom    = number | symbol | "(" sum ")" | "|" sum "|" | \frac ab | \sqrt[n]a | \sin a | …
+//! ```
 //!
 //! A bracket side by side with a symbol is a product: nothing tells f(x) from f·(x), and both
 //! sides of a comparison read it alike.

@@ -1,9 +1,11 @@
 //! Tokens to values: lists, sets, tuples, intervals, relations and matrices around expressions.
 //!
-//!     values   = member { ("," | ";" | "or") member }
-//!     member   = [symbol "∈"] union | matrix | words | relation
-//!     union    = part { "∪" part } ["∖" set]            part = set | tuple | interval | ℝ | ∅
-//!     relation = sum { ("=" | "<" | …) sum } [unit]
+//! ```text
+//! values   = member { ("," | ";" | "or") member }
+//! member   = [symbol "∈"] union | matrix | words | relation
+//! union    = part { "∪" part } ["∖" set]            part = set | tuple | interval | ℝ | ∅
+//! relation = sum { ("=" | "<" | …) sum } [unit]
+//! ```
 
 use super::Stop;
 use super::exact::rational;
