@@ -1,6 +1,7 @@
 //! Fuel: work that is counted, so that a limit holds alike on a slow machine and a fast one.
 
-/// What is left to spend. A unit is about a microsecond's work of one core, never measured.
+/// What is left to spend. A unit is one small piece of work, such as a token or a term; how long it
+/// takes depends on the machine, and no time was measured.
 #[derive(Debug)]
 pub struct Fuel(u64);
 

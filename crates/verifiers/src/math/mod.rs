@@ -49,7 +49,7 @@ pub struct Math {
 }
 
 impl Math {
-    /// Fuel for the longest answers that people write, a few milliseconds of most comparisons.
+    /// Fuel for the longest answers that people write.
     pub const DEFAULT: Math = Math { fuel: 200_000 };
 
     /// Whether the answer `pred` is the answer `gold`; neither is searched for in prose.
