@@ -33,8 +33,10 @@ pub enum ExpertMemory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guess {
     Never,
-    /// As long as most guesses are right.
+    /// As long as most guesses are right and steps wait for the disk.
     WhileRight,
+    /// Whenever a buffer is free, whether it pays or not.
+    Always,
 }
 
 /// The matrices of one expert.

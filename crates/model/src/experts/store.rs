@@ -93,7 +93,7 @@ impl Store {
             bytes_read: 0,
             guesses: 0,
             guesses_right: 0,
-            is_guessing: guess == Guess::WhileRight,
+            is_guessing: guess != Guess::Never,
             time: Duration::ZERO,
             waiting: Duration::ZERO,
             disk_bandwidth: 0.0,
@@ -118,7 +118,7 @@ impl Store {
     }
 
     pub(crate) fn statistics(&self) -> ExpertStatistics {
-        ExpertStatistics { is_guessing: self.guess == Guess::WhileRight, ..self.statistics }
+        ExpertStatistics { is_guessing: self.guess != Guess::Never, ..self.statistics }
     }
 
     /// Notes that a step took so long.
@@ -171,8 +171,12 @@ impl Store {
     /// Whether [`Store::guess`] would do anything.
     pub(crate) fn is_guessing(&self) -> bool {
         let ExpertStatistics { waiting, time, .. } = self.statistics;
-        let would_save = waiting * WAITING_WORTH > time;
-        self.guess == Guess::WhileRight && would_save && !self.idle.is_empty()
+        let pays = match self.guess {
+            Guess::Never => false,
+            Guess::WhileRight => waiting * WAITING_WORTH > time,
+            Guess::Always => true,
+        };
+        pays && !self.idle.is_empty()
     }
 
     /// Brings the first of `experts` of a layer, none of which is in the cache, into slots, and as
@@ -309,7 +313,8 @@ impl Store {
         }
         // A wrong guess costs the disk what a right one saves.
         let ExpertStatistics { guesses, guesses_right, .. } = self.statistics;
-        if guesses >= GUESSES_JUDGED && 2 * guesses_right < guesses {
+        let is_judged = self.guess == Guess::WhileRight && guesses >= GUESSES_JUDGED;
+        if is_judged && 2 * guesses_right < guesses {
             self.guess = Guess::Never;
         }
     }
