@@ -1,5 +1,6 @@
 //! What this machine reads and multiplies at best.
 
+use panels::Aligned;
 use panels::peak::{Peak, read_bandwidth};
 use par::Pool;
 use simd::Best;
@@ -35,7 +36,9 @@ impl Bound {
 
 impl Roofs {
     pub(super) fn measure(best: Best, pool: &Pool) -> Roofs {
-        let data = vec![1.0; READ_LEN];
+        // As weights lie in memory.
+        let mut data = Aligned::zeros(READ_LEN);
+        data.fill(1.0);
         let read = read_bandwidth(best, pool, &data);
         Roofs { read, peaks: Peak::ALL.map(|peak| peak.measure(best, pool)) }
     }

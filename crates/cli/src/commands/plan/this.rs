@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use model::{KvType, PAGE};
+use panels::Aligned;
 use panels::peak::{Peak, read_bandwidth};
 use par::Pool;
 use plan::{Hardware, Link, Model, Overhead, Precision, Reached};
@@ -31,7 +32,8 @@ pub(super) fn measure(model: &Model, ty: QuantType) -> anyhow::Result<Hardware> 
     let kv_type = kv_type(model);
     let (best, pool) = (Best::detect(), Pool::new(Pool::threads_available()));
     let bytes_per_s = {
-        let data = vec![1.0; READ_LEN];
+        let mut data = Aligned::zeros(READ_LEN);
+        data.fill(1.0);
         read_bandwidth(best, &pool, &data)
     };
     let peak_of = |peak: Peak| peak.measure(best, &pool);
