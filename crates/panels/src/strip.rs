@@ -211,6 +211,7 @@ impl Tokens<'_> {
         let (n_blocks, run_blocks) = (self.cols / F::BLOCK, coded::RUN_LEN / F::BLOCK);
         for b in (0..n_blocks).step_by(run_blocks) {
             let n = run_blocks.min(n_blocks - b);
+            weights.prefetch::<I, F>(isa, b, n);
             let weights = weights.blocks::<F>(b, n);
             isa.outline(
                 #[inline(always)]
