@@ -11,8 +11,9 @@ use half::slice::HalfBitsSliceExt;
 use simd::Isa;
 
 use crate::PANEL_ROWS;
-use crate::coded::{AHEAD_BYTES, Tile, vectors};
+use crate::coded::{Tile, vectors};
 use crate::matrix::F8_BLOCK;
+use crate::run::AHEAD_BYTES;
 
 /// A run of k of one panel.
 pub(crate) trait Floats: Copy {

@@ -27,6 +27,7 @@ mod float;
 mod matrix;
 pub mod peak;
 mod product;
+mod run;
 mod strip;
 
 pub use activations::{Activations, Form};

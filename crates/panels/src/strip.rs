@@ -4,11 +4,12 @@ use par::Strip;
 use simd::{Isa, Kernel};
 
 use crate::activations::{Blocks, Per32, Per256, QuantisedRows};
-use crate::coded::{self, Codes, Packed, PanelRun, Plain, Tile, TileProduct, TokenRun, vectors};
+use crate::coded::{self, Codes, Packed, Plain, Tile, TileProduct, vectors};
 use crate::float::{self, Floats};
 use crate::format::Format;
 use crate::matrix::{Data, F8_BLOCK};
 use crate::product::{Rows, Start};
+use crate::run::{PanelRun, TokenRun};
 use crate::{Activations, PANEL_ROWS, Panels};
 
 /// Panels that a product of one row of floats takes at a time: one chain of sums would wait.
