@@ -123,6 +123,8 @@ impl Session {
             stops: self.stops.clone(),
             ignore_stops: false,
             logprobs: None,
+            prompt_logprobs: None,
+            min_tokens: 0,
             priority: schedule::Priority::Normal,
             client: schedule::ClientId(0),
             salt: 0,
@@ -220,7 +222,7 @@ impl Answer {
         heard: &mut dyn FnMut(&Piece) -> io::Result<()>,
     ) -> io::Result<()> {
         let pieces = match event {
-            Event::Started { .. } => return Ok(()),
+            Event::Started { .. } | Event::Prompt(_) => return Ok(()),
             Event::Token(token) => {
                 self.figures.answer_tokens += usize::from(token.place == Place::Answer);
                 token.pieces

@@ -56,6 +56,7 @@ fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Limits) 
     let loaded = Loaded::open(&model, options, &|_, _| {}).unwrap();
     let limits = Limits {
         tokens_per_step: options.tokens_per_step,
+        logits_per_step: usize::MAX,
         sequences_max: options.sequences_max,
         pages_max: loaded.kv.n_pages(),
         page_len: model::PAGE,
@@ -88,6 +89,8 @@ fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Limits) 
                 stops: Vec::new(),
                 ignore_stops: true,
                 logprobs: None,
+                prompt_logprobs: None,
+                min_tokens: 0,
                 priority: Priority::Normal,
                 client: ClientId(index as u64),
                 salt: 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schedule::Micros;
 use text::{Controls, Piece, Place, Split, StopStrings, Stream, ThinkState, Thinking, Tokenizer};
 
-use crate::request::{Event, Finish, Request, Sink, Token, Usage};
+use crate::request::{Event, Finish, PromptToken, Request, Sink, Token, Usage};
 use crate::sampler::{self, Mask, Params, Scratch, Turn, raw_logprobs};
 use crate::speculate::Drafter;
 
@@ -25,6 +25,10 @@ pub(crate) struct Answer {
     max_tokens: usize,
     ignore_stops: bool,
     logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
+    min_tokens: usize,
+    /// Its part of the time of its steps.
+    compute_s: f64,
     pub(crate) salt: u64,
     sink: Sink,
     think: Option<ThinkState>,
@@ -88,6 +92,9 @@ impl Answer {
             max_tokens: request.max_tokens,
             ignore_stops: request.ignore_stops,
             logprobs: request.logprobs,
+            prompt_logprobs: request.prompt_logprobs,
+            min_tokens: request.min_tokens,
+            compute_s: 0.0,
             salt: request.salt,
             sink,
             think,
@@ -125,15 +132,50 @@ impl Answer {
         self.first_token.is_some()
     }
 
+    pub(crate) fn prompt_len(&self) -> usize {
+        self.usage.prompt_tokens
+    }
+
+    /// Adds to its part of the time of its steps.
+    pub(crate) fn charge(&mut self, seconds: f64) {
+        self.compute_s += seconds;
+    }
+
+    /// Tells how likely the tokens of the prompt from index `from` on were, by `logits`, rows (V)
+    /// of which the first belongs to the token before. Takes a row for each; false once nobody
+    /// listens.
+    fn score<'l>(
+        &mut self,
+        scratch: &mut Scratch,
+        logits: &mut impl Iterator<Item = &'l [f32]>,
+        (known, from): (&[u32], usize),
+    ) -> Result<bool, sampler::Error> {
+        let n_top = self.prompt_logprobs.unwrap_or(0);
+        let rest = known.get(from..self.usage.prompt_tokens).unwrap_or_default();
+        let mut tokens = Vec::with_capacity(rest.len());
+        for (&id, logits) in rest.iter().zip(logits) {
+            let mut top = Vec::new();
+            let logprob = raw_logprobs(scratch, logits, id, n_top, &mut top)?;
+            tokens.push(PromptToken { id, logprob, top });
+        }
+        Ok(tokens.is_empty() || (self.sink)(Event::Prompt(tokens)))
+    }
+
     /// Chooses what follows by `logits`, rows (V) of which the first belongs to the token before
     /// index `from` of `known`. Known tokens from there on are guesses: they are taken as far as
     /// they are what is chosen. Returns how many of them were not, and are to be forgotten.
     pub(crate) fn advance<'l>(
         &mut self,
         chooser: &mut Chooser<'_>,
-        logits: impl Iterator<Item = &'l [f32]>,
+        mut logits: impl Iterator<Item = &'l [f32]>,
         (known, from): (&[u32], usize),
     ) -> (usize, Next) {
+        match self.score(chooser.scratch, &mut logits, (known, from)) {
+            Ok(true) => {}
+            Ok(false) => return (0, Next::Ends(Finish::Cancelled)),
+            Err(error) => return (0, Next::Ends(Finish::Failed(error.to_string()))),
+        }
+        let from = from.max(self.usage.prompt_tokens);
         let mut right = 0;
         let mut next = Next::GoesOn;
         let mut n_rejected = 0;
@@ -155,7 +197,7 @@ impl Answer {
             }
             break;
         }
-        let n_guesses = known.len() - from;
+        let n_guesses = known.len().saturating_sub(from);
         self.usage.drafted_tokens += n_guesses;
         self.usage.accepted_tokens += right;
         self.drafter.learn(n_guesses, right);
@@ -180,6 +222,9 @@ impl Answer {
         self.banned.clear();
         if let Some(think) = &self.think {
             self.banned.extend(think.banned());
+        }
+        if self.usage.completion_tokens < self.min_tokens {
+            self.banned.extend(chooser.tokenizer.stops());
         }
         let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
         let position = known.len() as u64;
@@ -302,6 +347,7 @@ impl Answer {
         let since = |from: Micros, to: Micros| to.0.saturating_sub(from.0);
         let started = self.started.unwrap_or(self.last_token);
         let first_token = self.first_token.unwrap_or(started);
+        self.usage.compute_us = (self.compute_s * 1e6) as u64;
         self.usage.queue_us = since(self.arrived, started);
         self.usage.prompt_us = since(started, first_token);
         self.usage.decode_us = since(first_token, self.last_token);

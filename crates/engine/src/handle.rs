@@ -24,6 +24,7 @@ enum Command {
     Cancel(RequestId),
     Statistics(SyncSender<Statistics>),
     Experts(SyncSender<Option<ExpertStatistics>>),
+    Look(Box<dyn FnOnce(&Core) + Send>),
 }
 
 /// A running engine. Dropping it ends the thread once its step is done.
@@ -96,6 +97,17 @@ impl Engine {
         statistics.recv().ok()?
     }
 
+    /// Has `look` called between two steps, on the engine's thread: it must not wait. An engine
+    /// that has stopped drops it.
+    pub fn look(&self, look: impl FnOnce(&Core) + Send + 'static) {
+        let _ = self.inbox().send(Command::Look(Box::new(look)));
+    }
+
+    /// Whether its thread runs. It ends before the engine is dropped only by a panic.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     fn inbox(&self) -> &SyncSender<Command> {
         self.inbox.as_ref().expect("only drop takes the inbox")
     }
@@ -141,6 +153,7 @@ fn obey(core: &mut Core, command: Command, now: Micros) {
         Command::Cancel(id) => core.cancel(id),
         // Whoever asked may have gone.
         Command::Statistics(reply) => drop(reply.send(core.statistics())),
+        Command::Look(look) => look(core),
         Command::Experts(reply) => drop(reply.send(core.expert_statistics())),
     }
 }

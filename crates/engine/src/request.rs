@@ -21,6 +21,10 @@ pub struct Request {
     pub ignore_stops: bool,
     /// Log-probabilities of each token and of so many likeliest ones.
     pub logprobs: Option<usize>,
+    /// The same of each token of the prompt but the first.
+    pub prompt_logprobs: Option<usize>,
+    /// Tokens before which those that end an answer do not come.
+    pub min_tokens: usize,
     pub priority: Priority,
     pub client: ClientId,
     /// Prefixes are shared only among equal salts.
@@ -47,6 +51,8 @@ pub enum Event {
     Started {
         n_cached: usize,
     },
+    /// The next tokens of its prompt, if they were to be scored.
+    Prompt(Vec<PromptToken>),
     Token(Token),
     /// The last event.
     Finished {
@@ -54,6 +60,14 @@ pub enum Event {
         usage: Usage,
         pieces: Vec<Piece>,
     },
+}
+
+/// One token of a prompt, and how likely it was after those before it.
+#[derive(Clone, Debug)]
+pub struct PromptToken {
+    pub id: u32,
+    pub logprob: f32,
+    pub top: Vec<TokenLogprob>,
 }
 
 /// One token of the answer, and the text that is certain because of it.
@@ -117,6 +131,8 @@ pub struct Usage {
     /// Tokens of the answer that were guessed, and those of them that were right.
     pub drafted_tokens: usize,
     pub accepted_tokens: usize,
+    /// Its part of the time that its steps took.
+    pub compute_us: u64,
     /// From its arrival to its first step.
     pub queue_us: u64,
     /// From there to its first token.

@@ -101,6 +101,8 @@ fn answers(folder: &Path, speculate: Speculate, temperature: f32) -> Vec<(Vec<(u
             stops: Vec::new(),
             ignore_stops: true,
             logprobs: Some(0),
+            prompt_logprobs: None,
+            min_tokens: 0,
             priority: Priority::Normal,
             client: ClientId(0),
             salt: 0,
@@ -116,7 +118,7 @@ fn answers(folder: &Path, speculate: Speculate, temperature: f32) -> Vec<(Vec<(u
         let (mut tokens, mut used) = (Vec::new(), Usage::default());
         for event in events.try_iter() {
             match event {
-                Event::Started { .. } => {}
+                Event::Started { .. } | Event::Prompt(_) => {}
                 Event::Token(token) => tokens.push((token.id, token.logprob.unwrap().to_bits())),
                 Event::Finished { usage, .. } => used = usage,
             }

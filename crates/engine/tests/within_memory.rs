@@ -168,6 +168,8 @@ fn generate(engine: &Engine) -> Outcome<Vec<u32>> {
         stops: Vec::new(),
         ignore_stops: true,
         logprobs: None,
+        prompt_logprobs: None,
+        min_tokens: 0,
         priority: Priority::Normal,
         client: ClientId(0),
         salt: 0,
@@ -180,7 +182,7 @@ fn generate(engine: &Engine) -> Outcome<Vec<u32>> {
             Event::Token(token) => tokens.push(token.id),
             Event::Finished { finish: Finish::Length, .. } => return Ok(tokens),
             Event::Finished { finish, .. } => return Err(format!("{finish:?}").into()),
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::Prompt(_) => {}
         }
     }
     Err("an answer without an end".into())

@@ -82,6 +82,7 @@ fn limits(random: &mut Random) -> Limits {
     let context_max = random.between(2, 60);
     Limits {
         tokens_per_step: sequences_max + random.below(20),
+        logits_per_step: sequences_max + random.below(20),
         sequences_max,
         pages_max,
         page_len,
@@ -365,6 +366,8 @@ impl World {
     fn note_rows(&mut self, step: &Step) {
         let limits = *self.scheduler.limits();
         assert!(step.n_tokens() <= limits.tokens_per_step, "over the budget");
+        let n_logits: usize = step.rows.iter().map(|row| row.wants_logits).sum();
+        assert!(n_logits <= limits.logits_per_step, "over the rows of logits");
         assert!(step.rows.len() <= limits.sequences_max);
         let work = |mirror: &Mirror| !mirror.warm && mirror.trials.is_empty();
         if step.rows.is_empty() {
