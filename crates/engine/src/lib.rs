@@ -26,7 +26,7 @@ mod vocabulary;
 pub use answer::choice_seed;
 pub use error::Error;
 pub use handle::{Engine, RequestId};
-pub use loader::{Loaded, Options};
+pub use loader::{CacheSize, Loaded, Options};
 pub use meter::{Part, Spent};
 pub use model::{ExpertMemory, ExpertStatistics, KvType, Numerics};
 pub use plan::{Model, Plan, open};

@@ -16,6 +16,18 @@ use crate::plan::{self, Model, Plan};
 use crate::speculate::{DRAFT_ROWS_MAX, Speculate};
 use crate::vocabulary::Vocabulary;
 
+/// How much is kept for cached keys and values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheSize {
+    /// A whole context for each sequence.
+    #[default]
+    Whole,
+    /// What memory allows, shared: sequences that outgrow it wait for one another.
+    Shared,
+    /// So many bytes, shared.
+    Bytes(u64),
+}
+
 /// What a user chose.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -24,6 +36,7 @@ pub struct Options {
     /// Tokens of the longest sequence; what fits, up to 32,768, if none.
     pub context: Option<usize>,
     pub kv_type: KvType,
+    pub cache: CacheSize,
     /// Bytes to stay within; what the machine has available if none.
     pub memory: Option<u64>,
     pub access: Access,
@@ -46,6 +59,7 @@ impl Default for Options {
             threads: None,
             context: None,
             kv_type: KvType::default(),
+            cache: CacheSize::default(),
             memory: None,
             access: Access::Map,
             tokens_per_step: 512,

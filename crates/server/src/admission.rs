@@ -239,7 +239,7 @@ mod tests {
         let now = Instant::now();
         let mut inside = door().inside.lock().unwrap().rate;
         let door = door();
-        for i in 1..=400 {
+        for i in 1..=1000 {
             let mut state = door.lock();
             state.done(20, now + Duration::from_millis(100 * i));
             inside = state.rate;

@@ -140,8 +140,8 @@ mod tests {
     use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only types are looked at")]
     struct Wire {
-        #[expect(dead_code, reason = "only its type is looked at")]
         n: u32,
         #[serde(default)]
         list: Vec<Kind>,

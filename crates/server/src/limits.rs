@@ -59,7 +59,7 @@ impl Limits {
             logprobs_max: 20,
             messages_max: 4096,
             tools_max: 128,
-            // Below what the engine's own queue and inbox hold: who is taken here is not refused there.
+            // Below what the engine's queue and inbox hold: who is taken here is not refused there.
             queue_requests_max: 256,
             queue_tokens_max: context.saturating_mul(sequences_max.saturating_add(16)),
             queue_bytes_max: 256 << 20,

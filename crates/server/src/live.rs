@@ -61,22 +61,27 @@ impl Observer {
         match tokio::time::timeout(PATIENCE, receiver).await {
             Ok(Ok(sight)) => {
                 let sight = Arc::new(sight);
-                self.lock().back().is_none_or(|last| last.at < sight.at).then(|| {
-                    let mut seen = self.lock();
-                    // One a second is kept for rates; the newest always.
-                    let spaced = seen.len() < 2
-                        || seen[seen.len() - 2].at + LOOK_EVERY <= seen[seen.len() - 1].at;
-                    if !spaced {
-                        seen.pop_back();
-                    }
-                    seen.push_back(sight.clone());
-                    if seen.len() > HISTORY {
-                        seen.pop_front();
-                    }
-                });
+                self.keep(sight.clone());
                 Some(sight)
             }
             _ => self.lock().back().cloned(),
+        }
+    }
+
+    /// Keeps one sight a second for rates, and always the newest.
+    fn keep(&self, sight: Arc<Sight>) {
+        let mut seen = self.lock();
+        if seen.back().is_some_and(|last| last.at >= sight.at) {
+            return;
+        }
+        if let [.., before, last] = seen.make_contiguous()
+            && before.at + LOOK_EVERY > last.at
+        {
+            seen.pop_back();
+        }
+        seen.push_back(sight);
+        if seen.len() > HISTORY {
+            seen.pop_front();
         }
     }
 

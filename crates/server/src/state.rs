@@ -44,7 +44,7 @@ pub(crate) struct Server {
 pub(crate) type Shared = Arc<Server>;
 
 /// What holds for requests that say nothing else.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Defaults {
     pub think: ThinkWish,
     /// Tokens of thinking that no request may exceed.
@@ -52,6 +52,8 @@ pub struct Defaults {
     pub params: PartialParams,
     /// Tokens of an answer; what the context holds if none.
     pub max_tokens: Option<usize>,
+    /// Strings that end an answer, of requests that name none.
+    pub stops: Vec<String>,
     pub reasoning_field: ReasoningField,
 }
 

@@ -34,7 +34,9 @@ pub(crate) struct Status {
 /// What this is.
 #[utoipa::path(
     get, path = "/", tag = "Server", security(()),
-    responses((status = 200, description = "A few words", body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, description = "A few words", body = String, content_type = "text/plain"),
+    ),
 )]
 pub(crate) async fn root(State(server): State<Shared>) -> String {
     format!("ruminate serves {} here: see /openapi.json\n", server.name())
@@ -66,7 +68,7 @@ fn is_stuck(server: &Server) -> bool {
     get, path = "/ready", tag = "Server", security(()),
     responses(
         (status = 200, description = "They are", body = Status),
-        (status = "default", description = "The server is about to stop, or not well", body = Status),
+        (status = "default", description = "It is about to stop, or not well", body = Status),
     ),
 )]
 pub(crate) async fn ready(State(server): State<Shared>) -> Response {
@@ -83,7 +85,7 @@ pub(crate) async fn ready(State(server): State<Shared>) -> Response {
 #[utoipa::path(
     get, path = "/metrics", tag = "Server",
     responses(
-        (status = 200, description = "OpenMetrics text", body = String, content_type = "text/plain"),
+        (status = 200, description = "OpenMetrics", body = String, content_type = "text/plain"),
         (status = "default", description = "What went wrong", body = ErrorBody),
     ),
 )]

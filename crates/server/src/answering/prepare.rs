@@ -58,8 +58,11 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
     let params = ask.params.or(server.defaults.params);
     let params = params.or(server.vocabulary.params(think_of(wish))).fill(fresh_seed)?;
     let max_tokens = ask.max_tokens.or(server.defaults.max_tokens).unwrap_or(usize::MAX);
-    text::StopStrings::new(&ask.stops)
-        .map_err(|error| Error::invalid("stop", error.to_string()))?;
+    let stops = match ask.stops.is_empty() {
+        true => server.defaults.stops.clone(),
+        false => ask.stops,
+    };
+    text::StopStrings::new(&stops).map_err(|error| Error::invalid("stop", error.to_string()))?;
     let salt = salt(who.salt, ask.salt.as_deref());
     let choice = Choice::new(&tokens, ask.logprobs, ask.echo, max_tokens, chat, salt);
     let request = Request {
@@ -68,7 +71,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
         max_tokens: max_tokens.max(1),
         params,
         think: start,
-        stops: ask.stops,
+        stops,
         ignore_stops: ask.ignore_stops,
         logprobs: ask.logprobs,
         prompt_logprobs: ask.logprobs.filter(|_| ask.echo),

@@ -87,6 +87,7 @@ pub(crate) struct TokenLogprob {
     pub logprob: f32,
     pub bytes: Vec<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion)]
     pub top_logprobs: Option<Vec<TokenLogprob>>,
 }
 

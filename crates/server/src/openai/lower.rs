@@ -306,9 +306,11 @@ mod tests {
             "tool_choice": "none", "unknown": [1], "stop": "x", "top_k": -1, "priority": -5,
             "messages": [
             {"role": "developer", "content": "Be brief."},
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+            {"role": "user", "content": [
+                {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
             {"role": "assistant", "content": null, "reasoning": "hm", "tool_calls": [
-                {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"x\": 1}"}},
+                {"id": "1", "type": "function",
+                 "function": {"name": "f", "arguments": "{\"x\": 1}"}},
                 {"function": {"name": "g", "arguments": "broken {"}}]},
             {"role": "tool", "tool_call_id": "1", "content": "2"}]}"#;
         let ask = asked(json).unwrap();
