@@ -87,6 +87,8 @@ fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Limits) 
                 think: None,
                 stops: Vec::new(),
                 ignore_stops: true,
+                grammar: None,
+                shown_controls: Vec::new(),
                 logprobs: None,
                 priority: Priority::Normal,
                 client: ClientId(index as u64),
