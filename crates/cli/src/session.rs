@@ -122,6 +122,8 @@ impl Session {
             think: prompt.start,
             stops: self.stops.clone(),
             ignore_stops: false,
+            grammar: None,
+            shown_controls: Vec::new(),
             logprobs: None,
             prompt_logprobs: None,
             min_tokens: 0,
