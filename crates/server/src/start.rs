@@ -8,7 +8,6 @@ use std::time::Instant;
 use engine::grammar::Grammars;
 use engine::{Core, Engine, Loaded};
 use plan::Peaks;
-use text::ToolFormat;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admission::Admission;
@@ -94,12 +93,9 @@ impl Service {
         let Options { names, limits, defaults, money, keys, origins, peaks, log } = options;
         let is_loopback = listener.local_addr()?.ip().is_loopback();
         let model = names.first().map_or("model", String::as_str);
-        let template = vocabulary.template.as_ref();
-        let tools = template.and_then(|t| ToolFormat::of(t, &vocabulary.tokenizer));
         let server = Server {
             context: core.longest(),
             engine: Engine::start(core),
-            tools: tools.unwrap_or_else(|| ToolFormat::asked(&vocabulary.tokenizer)),
             grammars: Grammars::new(&vocabulary.tokenizer).ok(),
             vocabulary,
             admission: Admission::new(limits.clone()),

@@ -6,7 +6,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use engine::grammar::Grammars;
 use engine::sampler::PartialParams;
 use engine::{Engine, Vocabulary};
-use text::ToolFormat;
 
 use crate::admission::Admission;
 use crate::ask::ThinkWish;
@@ -22,8 +21,6 @@ use crate::metrics::Metrics;
 pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) vocabulary: Arc<Vocabulary>,
-    /// How the model is shown tools and calls them.
-    pub(crate) tools: ToolFormat,
     /// None if its vocabulary cannot be masked.
     pub(crate) grammars: Option<Grammars>,
     /// What the model is called, the first of them in answers.

@@ -88,10 +88,10 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
         grammar,
         shown_controls: match tools.is_empty() {
             true => Vec::new(),
-            false => server.tools.controls().to_vec(),
+            false => server.vocabulary.tools.controls().to_vec(),
         },
     };
-    let calls = (!tools.is_empty()).then(|| Calls::new(&server.tools, &tools, parallel));
+    let calls = (!tools.is_empty()).then(|| Calls::new(&server.vocabulary.tools, &tools, parallel));
     let choice = Choice { calls, ..choice };
     Ok(Prepared { request, choice, n: ask.n, timeout: ask.timeout })
 }
@@ -103,8 +103,7 @@ pub(crate) fn prompt_tokens(
     wish: ThinkWish,
 ) -> Result<(Vec<u32>, Option<ThinkStart>), Error> {
     let now = i64::try_from(now_unix_s()).unwrap_or(i64::MAX);
-    let shown = server.tools.show(conversation);
-    let (tokens, start) = server.vocabulary.prompt(&shown, think_of(wish), now)?;
+    let (tokens, start) = server.vocabulary.prompt(conversation, think_of(wish), now)?;
     let start = start.map(|mut start| {
         start.limits.budget = start.limits.budget.or(wish.budget);
         start.limits.min = wish.min;
@@ -153,7 +152,7 @@ fn constraint(server: &Server, ask: &Ask) -> Result<Option<Grammar>, Error> {
         Prompt::Text(_) | Prompt::Tokens(_) => Vec::new(),
     };
     let call = |name: Option<String>| {
-        let (format, parallel) = (server.tools.clone(), ask.parallel_tool_calls);
+        let (format, parallel) = (server.vocabulary.tools.clone(), ask.parallel_tool_calls);
         GrammarSource::ToolCall { format, tools, name, parallel }
     };
     let (param, source) = match (&ask.tool_choice, &ask.grammar) {

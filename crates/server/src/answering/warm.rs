@@ -46,7 +46,7 @@ fn prefix(server: &Server, chat: &Chat, answer: Message) -> Option<Vec<u32>> {
     conversation.messages.push(answer);
     let mut with = |next: &str| {
         conversation.messages.push(Message::new(Role::User, next));
-        let prompt = template.render(&server.tools.show(&conversation), &options).ok();
+        let prompt = template.render(&server.vocabulary.tools.show(&conversation), &options).ok();
         conversation.messages.pop();
         server.vocabulary.tokenizer.encode_prompt(&prompt?).ok()
     };
