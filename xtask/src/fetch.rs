@@ -11,6 +11,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
+use crate::clients;
+
 /// What `fetch NAME` brings.
 struct Download {
     name: &'static str,
@@ -32,6 +34,9 @@ struct Wanted {
     target: &'static str,
     sha256: &'static str,
 }
+
+/// What is not a model, but comes from the same places.
+const CLIENTS: &str = "clients";
 
 const DOWNLOADS: &[Download] = &[
     Download {
@@ -88,16 +93,20 @@ const DOWNLOADS: &[Download] = &[
 ];
 
 pub(crate) fn run(root: &Path, names: &[&str]) -> anyhow::Result<()> {
-    let known = |name: &&&str| **name == "all" || DOWNLOADS.iter().any(|d| d.name == **name);
+    let other = ["all", CLIENTS];
+    let known = |name: &&&str| other.contains(*name) || DOWNLOADS.iter().any(|d| d.name == **name);
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         let known: Vec<&str> = DOWNLOADS.iter().map(|download| download.name).collect();
-        bail!("nothing is called {unknown}: fetch {} or all", known.join(", "));
+        bail!("nothing is called {unknown}: fetch {}, {CLIENTS} or all", known.join(", "));
     }
     let models = root.join("models");
     for download in DOWNLOADS {
         if names.contains(&"all") || names.contains(&download.name) {
             fetch(&models, download).with_context(|| format!("cannot fetch {}", download.name))?;
         }
+    }
+    if names.contains(&"all") || names.contains(&CLIENTS) {
+        clients::run(&models).context("cannot fetch clients")?;
     }
     Ok(())
 }

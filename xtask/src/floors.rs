@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("model", 4),
     ("convert", 5),
     ("engine", 5),
+    ("server", 6),
     ("cli", 7),
 ];
 

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the terminal is what a build system talks to")]
 
 mod ci;
+mod clients;
 mod fetch;
 mod floors;
 mod golden;
@@ -25,7 +26,7 @@ usage: cargo xtask COMMAND
   test [ARGS]         cargo test --release, of the whole workspace without ARGS
   tidy                the house rules; exceptions are in tidy.toml
   floors              a crate depends on crates of lower floors only
-  fetch NAME...|all   brings models that tests read into models/
+  fetch NAME...|all   brings what tests read or run into models/
   golden [NAME...]    says how fixtures are made, or makes some of them anew";
 
 fn main() -> ExitCode {

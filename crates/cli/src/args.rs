@@ -199,7 +199,7 @@ fn numerics(text: &str) -> Result<Numerics, String> {
     }
 }
 
-fn speculate(text: &str) -> Result<Speculate, String> {
+pub(crate) fn speculate(text: &str) -> Result<Speculate, String> {
     match text {
         "off" => Ok(Speculate::Off),
         "ngram" => Ok(Speculate::Ngram),

@@ -10,13 +10,14 @@
 
 mod args;
 mod commands;
+mod roofs;
 mod session;
 mod terminal;
 
 use std::panic::PanicHookInfo;
 use std::process::{self, ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use commands::Command;
 
@@ -33,6 +34,7 @@ Examples:
   ruminate chat Qwen/Qwen3-8B-GGUF:Q4_K_M          Talk with a model of the hub
   ruminate run ./model.gguf \"Why is the sky blue?\"  Ask a model on this machine once
   git diff | ruminate run ./model.gguf \"Review:\"    Ask about what a pipe brings
+  ruminate serve ./model.gguf                      Serve it over HTTP, as OpenAI does
   ruminate pull Qwen/Qwen3-8B-GGUF:Q4_K_M          Download, and say where to
 
 Environment:
@@ -42,9 +44,8 @@ Environment:
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(panicked));
-    let command = Cli::parse().command;
     let isa = simd::Best::try_detect().map_err(anyhow::Error::from);
-    match isa.and_then(|_| command.run()) {
+    match isa.and_then(|_| command()).and_then(Command::run) {
         Ok(code) => code,
         Err(error) if terminal::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,6 +54,13 @@ fn main() -> ExitCode {
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }
+}
+
+/// What the command line asks for, with what a file and the environment add to it.
+fn command() -> anyhow::Result<Command> {
+    let line = std::env::args_os().collect();
+    let line = commands::with_config(&Cli::command(), line, |name| std::env::var_os(name))?;
+    Ok(Cli::parse_from(line).command)
 }
 
 /// An error and its causes on one line. Many errors quote their cause: it's said once.
@@ -80,7 +88,6 @@ fn panicked(info: &PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     /// One line a flag: the command, the flag, its default.
     fn flags(command: &clap::Command, path: &str, lines: &mut Vec<String>) {

@@ -122,7 +122,11 @@ impl Session {
             think: prompt.start,
             stops: self.stops.clone(),
             ignore_stops: false,
+            grammar: None,
+            shown_controls: Vec::new(),
             logprobs: None,
+            prompt_logprobs: None,
+            min_tokens: 0,
             priority: schedule::Priority::Normal,
             client: schedule::ClientId(0),
             salt: 0,
@@ -221,7 +225,7 @@ impl Answer {
         heard: &mut dyn FnMut(&Piece) -> io::Result<()>,
     ) -> io::Result<()> {
         let pieces = match event {
-            Event::Started { .. } => return Ok(()),
+            Event::Started { .. } | Event::Prompt(_) => return Ok(()),
             Event::Token(token) => {
                 self.figures.answer_tokens += usize::from(token.place == Place::Answer);
                 token.pieces

@@ -70,6 +70,7 @@ fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Vec<usiz
     let loaded = Loaded::open(&model, options, &|_, _| {}).unwrap();
     let limits = Limits {
         tokens_per_step: options.tokens_per_step,
+        logits_per_step: usize::MAX,
         sequences_max: options.sequences_max,
         pages_max: loaded.kv.n_pages(),
         page_len: model::PAGE,
@@ -101,7 +102,11 @@ fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Vec<usiz
                 think: None,
                 stops: Vec::new(),
                 ignore_stops: true,
+                grammar: None,
+                shown_controls: Vec::new(),
                 logprobs: None,
+                prompt_logprobs: None,
+                min_tokens: 0,
                 priority: Priority::Normal,
                 client: ClientId(index as u64),
                 salt: 0,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use schedule::Micros;
 use text::{Controls, Piece, Place, Split, StopStrings, Stream, ThinkState, Thinking, Tokenizer};
 
-use crate::request::{Event, Finish, Request, Sink, Token, Usage};
+use crate::grammar::{Grammar, GrammarState, Taken};
+use crate::request::{Event, Finish, PromptToken, Request, Sink, Token, Usage};
 use crate::sampler::{self, Mask, Params, Scratch, Turn, raw_logprobs};
 use crate::speculate::Drafter;
 
@@ -25,9 +26,14 @@ pub(crate) struct Answer {
     max_tokens: usize,
     ignore_stops: bool,
     logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
+    min_tokens: usize,
+    /// Its part of the time of its steps.
+    compute_s: f64,
     pub(crate) salt: u64,
     sink: Sink,
     think: Option<ThinkState>,
+    grammar: Option<GrammarState>,
     stream: Stream,
     split: Split,
     stops: StopStrings,
@@ -88,10 +94,14 @@ impl Answer {
             max_tokens: request.max_tokens,
             ignore_stops: request.ignore_stops,
             logprobs: request.logprobs,
+            prompt_logprobs: request.prompt_logprobs,
+            min_tokens: request.min_tokens,
+            compute_s: 0.0,
             salt: request.salt,
             sink,
             think,
-            stream: Stream::new(Controls::Drop),
+            grammar: request.grammar.as_ref().map(Grammar::start),
+            stream: Stream::new(Controls::Drop).keeping(&request.shown_controls),
             split: Split::new(inside),
             stops,
             usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
@@ -125,15 +135,50 @@ impl Answer {
         self.first_token.is_some()
     }
 
+    pub(crate) fn prompt_len(&self) -> usize {
+        self.usage.prompt_tokens
+    }
+
+    /// Adds to its part of the time of its steps.
+    pub(crate) fn charge(&mut self, seconds: f64) {
+        self.compute_s += seconds;
+    }
+
+    /// Tells how likely the tokens of the prompt from index `from` on were, by `logits`, rows (V)
+    /// of which the first belongs to the token before. Takes a row for each; false once nobody
+    /// listens.
+    fn score<'l>(
+        &mut self,
+        scratch: &mut Scratch,
+        logits: &mut impl Iterator<Item = &'l [f32]>,
+        (known, from): (&[u32], usize),
+    ) -> Result<bool, sampler::Error> {
+        let n_top = self.prompt_logprobs.unwrap_or(0);
+        let rest = known.get(from..self.usage.prompt_tokens).unwrap_or_default();
+        let mut tokens = Vec::with_capacity(rest.len());
+        for (&id, logits) in rest.iter().zip(logits) {
+            let mut top = Vec::new();
+            let logprob = raw_logprobs(scratch, logits, id, n_top, &mut top)?;
+            tokens.push(PromptToken { id, logprob, top });
+        }
+        Ok(tokens.is_empty() || (self.sink)(Event::Prompt(tokens)))
+    }
+
     /// Chooses what follows by `logits`, rows (V) of which the first belongs to the token before
     /// index `from` of `known`. Known tokens from there on are guesses: they are taken as far as
     /// they are what is chosen. Returns how many of them were not, and are to be forgotten.
     pub(crate) fn advance<'l>(
         &mut self,
         chooser: &mut Chooser<'_>,
-        logits: impl Iterator<Item = &'l [f32]>,
+        mut logits: impl Iterator<Item = &'l [f32]>,
         (known, from): (&[u32], usize),
     ) -> (usize, Next) {
+        match self.score(chooser.scratch, &mut logits, (known, from)) {
+            Ok(true) => {}
+            Ok(false) => return (0, Next::Ends(Finish::Cancelled)),
+            Err(error) => return (0, Next::Ends(Finish::Failed(error.to_string()))),
+        }
+        let from = from.max(self.usage.prompt_tokens);
         let mut right = 0;
         let mut next = Next::GoesOn;
         let mut n_rejected = 0;
@@ -155,7 +200,7 @@ impl Answer {
             }
             break;
         }
-        let n_guesses = known.len() - from;
+        let n_guesses = known.len().saturating_sub(from);
         self.usage.drafted_tokens += n_guesses;
         self.usage.accepted_tokens += right;
         self.drafter.learn(n_guesses, right);
@@ -177,20 +222,11 @@ impl Answer {
     /// Chooses what follows the `known` tokens by the logits (V) of the last one, and appends it
     /// with whatever must follow it.
     fn choose(&mut self, chooser: &mut Chooser<'_>, logits: &[f32], known: &[u32]) -> Next {
-        self.banned.clear();
-        if let Some(think) = &self.think {
-            self.banned.extend(think.banned());
-        }
-        let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
-        let position = known.len() as u64;
-        let mask = if self.banned.is_empty() { Mask::All } else { Mask::Except(&self.banned) };
-        let turn = Turn { prompt, generated, position, mask };
-        let forced = self.think.as_ref().and_then(ThinkState::forced);
-        let token = match forced {
+        let token = match self.think.as_ref().and_then(ThinkState::forced) {
             Some(token) => token,
-            None => match sampler::draw(chooser.scratch, logits, &self.params, &turn) {
-                Ok(drawn) => drawn.token,
-                Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
+            None => match self.draw(chooser, logits, known) {
+                Ok(token) => token,
+                Err(error) => return Next::Ends(Finish::Failed(error)),
             },
         };
         let mut top = Vec::new();
@@ -214,6 +250,45 @@ impl Answer {
         next
     }
 
+    /// Draws what follows the `known` tokens, of those that may.
+    fn draw(
+        &mut self,
+        chooser: &mut Chooser<'_>,
+        logits: &[f32],
+        known: &[u32],
+    ) -> Result<u32, String> {
+        let think = self.think.as_ref();
+        self.banned.clear();
+        self.banned.extend(think.into_iter().flat_map(ThinkState::banned));
+        if self.usage.completion_tokens < self.min_tokens {
+            self.banned.extend(chooser.tokenizer.stops());
+        }
+        let allowed = match &mut self.grammar {
+            Some(grammar) => grammar.allowed(chooser.tokenizer, think, logits.len())?,
+            None => None,
+        };
+        let mask = match allowed {
+            Some(bits) => Mask::Only(bits),
+            None if self.banned.is_empty() => Mask::All,
+            None => Mask::Except(&self.banned),
+        };
+        let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
+        let mut draw = |mask: Mask<'_>| {
+            let turn = Turn { prompt, generated, position: known.len() as u64, mask };
+            let drawn = sampler::draw(chooser.scratch, logits, &self.params, &turn);
+            drawn.map(|drawn| drawn.token).map_err(|error| error.to_string())
+        };
+        let token = draw(mask)?;
+        let stops = chooser.tokenizer.stops();
+        let thinks = think.is_some_and(ThinkState::is_inside);
+        if self.grammar.is_none() || !thinks || self.ignore_stops || !stops.contains(&token) {
+            return Ok(token);
+        }
+        // Whoever asked for a form gets an answer: thinking cannot be all there is.
+        self.banned.extend_from_slice(stops);
+        draw(Mask::Except(&self.banned))
+    }
+
     /// Takes one token and tells of it.
     fn take(
         &mut self,
@@ -222,10 +297,19 @@ impl Answer {
         (logprob, top): (Option<f32>, Vec<sampler::TokenLogprob>),
         out: &mut Vec<u32>,
     ) -> Next {
-        if !self.ignore_stops && tokenizer.stops().contains(&id) {
+        let masked = self.grammar.as_ref().is_some_and(GrammarState::is_armed);
+        if (masked || !self.ignore_stops) && tokenizer.stops().contains(&id) {
             self.usage.completion_tokens += 1;
             return Next::Ends(Finish::Stop);
         }
+        let taken = match &mut self.grammar {
+            Some(grammar) => grammar.take(tokenizer, id, self.think.as_mut()),
+            None => Ok(Taken::GoesOn),
+        };
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => return Next::Ends(Finish::Failed(error)),
+        };
         out.push(id);
         self.usage.completion_tokens += 1;
         let place = match &mut self.think {
@@ -243,6 +327,7 @@ impl Answer {
         }
         match stopped {
             Some(stop) => Next::Ends(Finish::StopString(stop)),
+            None if taken == Taken::Complete => Next::Ends(Finish::Stop),
             None if self.usage.completion_tokens == self.max_tokens => Next::Ends(Finish::Length),
             None => Next::GoesOn,
         }
@@ -302,6 +387,7 @@ impl Answer {
         let since = |from: Micros, to: Micros| to.0.saturating_sub(from.0);
         let started = self.started.unwrap_or(self.last_token);
         let first_token = self.first_token.unwrap_or(started);
+        self.usage.compute_us = (self.compute_s * 1e6) as u64;
         self.usage.queue_us = since(self.arrived, started);
         self.usage.prompt_us = since(started, first_token);
         self.usage.decode_us = since(first_token, self.last_token);

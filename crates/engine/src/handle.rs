@@ -13,6 +13,8 @@ use crate::step::{Core, Progress, Statistics, refuse};
 
 /// Requests and cancellations that may be on their way to the engine.
 const INBOX_MAX: usize = 1024;
+/// A grammar's expressions are derived by recursion. Untouched pages cost nothing.
+const STACK_BYTES: usize = 64 << 20;
 
 /// A request, for its cancellation. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +26,7 @@ enum Command {
     Cancel(RequestId),
     Statistics(SyncSender<Statistics>),
     Experts(SyncSender<Option<ExpertStatistics>>),
+    Look(Box<dyn FnOnce(&Core) + Send>),
 }
 
 /// A running engine. Dropping it ends the thread once its step is done.
@@ -41,6 +44,7 @@ impl Engine {
         let started = Instant::now();
         let thread = thread::Builder::new()
             .name("ruminate-engine".into())
+            .stack_size(STACK_BYTES)
             .spawn(move || run(core, &commands, started))
             .expect("the system starts a thread");
         Engine { inbox: Some(inbox), next_id: AtomicU64::new(0), started, thread: Some(thread) }
@@ -96,6 +100,17 @@ impl Engine {
         statistics.recv().ok()?
     }
 
+    /// Has `look` called between two steps, on the engine's thread: it must not wait. An engine
+    /// that has stopped drops it.
+    pub fn look(&self, look: impl FnOnce(&Core) + Send + 'static) {
+        let _ = self.inbox().send(Command::Look(Box::new(look)));
+    }
+
+    /// Whether its thread runs. It ends before the engine is dropped only by a panic.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     fn inbox(&self) -> &SyncSender<Command> {
         self.inbox.as_ref().expect("only drop takes the inbox")
     }
@@ -141,6 +156,7 @@ fn obey(core: &mut Core, command: Command, now: Micros) {
         Command::Cancel(id) => core.cancel(id),
         // Whoever asked may have gone.
         Command::Statistics(reply) => drop(reply.send(core.statistics())),
+        Command::Look(look) => look(core),
         Command::Experts(reply) => drop(reply.send(core.expert_statistics())),
     }
 }

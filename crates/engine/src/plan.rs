@@ -9,7 +9,7 @@ use par::Pool;
 use spec::ModelSpec;
 
 use crate::Error;
-use crate::loader::Options;
+use crate::loader::{CacheSize, Options};
 use crate::memory::{self, Need, Shortage};
 use crate::speculate::Speculate;
 
@@ -71,7 +71,14 @@ impl Plan {
             asked,
             max: spec.context_max,
         })?;
-        let n_pages = context.div_ceil(PAGE) * options.sequences_max;
+        let one = context.div_ceil(PAGE);
+        let held = |bytes: u64| usize::try_from(bytes / page_bytes.max(1)).unwrap_or(usize::MAX);
+        let whole = one.saturating_mul(options.sequences_max);
+        let n_pages = match options.cache {
+            CacheSize::Whole => whole,
+            CacheSize::Shared => whole.min(held(free / CACHE_SHARE)).max(one),
+            CacheSize::Bytes(bytes) => held(bytes).max(one),
+        };
         // What is held is gone from what the machine has left, not from what somebody asked for.
         let held = if options.memory == Some(available) { memory::held() } else { 0 };
         let scratch = Decoder::scratch_bytes(spec, limits) + held + PROGRAM_BYTES;
@@ -194,7 +201,12 @@ fn context(
         return if context <= spec.context_max { Ok(context) } else { Err(context) };
     }
     let most = spec.context_max.min(CONTEXT_DEFAULT);
-    let pages = free / CACHE_SHARE / page_bytes.max(1) / options.sequences_max as u64;
+    let bytes = match options.cache {
+        CacheSize::Whole => free / CACHE_SHARE / options.sequences_max as u64,
+        CacheSize::Shared => free / CACHE_SHARE,
+        CacheSize::Bytes(bytes) => bytes,
+    };
+    let pages = bytes / page_bytes.max(1);
     let fits = usize::try_from(pages).unwrap_or(usize::MAX).saturating_mul(PAGE);
     Ok(most.min(fits).max(PAGE.min(most)))
 }

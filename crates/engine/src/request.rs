@@ -3,6 +3,7 @@
 use schedule::{ClientId, Micros, Priority};
 use text::{Piece, Place, ThinkLimits};
 
+use crate::grammar::Grammar;
 use crate::sampler::{self, Params, TokenLogprob};
 
 /// One answer that somebody wants.
@@ -19,8 +20,17 @@ pub struct Request {
     pub stops: Vec<String>,
     /// Go on after the tokens that end an answer, for measurements.
     pub ignore_stops: bool,
+    /// What the answer must match, from its first token after thinking on. It ends where nothing
+    /// can follow, or where the model ends it and it may end.
+    pub grammar: Option<Grammar>,
+    /// Control tokens that are written into the text by their names: those of tool calls.
+    pub shown_controls: Vec<u32>,
     /// Log-probabilities of each token and of so many likeliest ones.
     pub logprobs: Option<usize>,
+    /// The same of each token of the prompt but the first.
+    pub prompt_logprobs: Option<usize>,
+    /// Tokens before which those that end an answer do not come.
+    pub min_tokens: usize,
     pub priority: Priority,
     pub client: ClientId,
     /// Prefixes are shared only among equal salts.
@@ -47,6 +57,8 @@ pub enum Event {
     Started {
         n_cached: usize,
     },
+    /// The next tokens of its prompt, if they were to be scored.
+    Prompt(Vec<PromptToken>),
     Token(Token),
     /// The last event.
     Finished {
@@ -54,6 +66,14 @@ pub enum Event {
         usage: Usage,
         pieces: Vec<Piece>,
     },
+}
+
+/// One token of a prompt, and how likely it was after those before it.
+#[derive(Clone, Debug)]
+pub struct PromptToken {
+    pub id: u32,
+    pub logprob: f32,
+    pub top: Vec<TokenLogprob>,
 }
 
 /// One token of the answer, and the text that is certain because of it.
@@ -117,6 +137,8 @@ pub struct Usage {
     /// Tokens of the answer that were guessed, and those of them that were right.
     pub drafted_tokens: usize,
     pub accepted_tokens: usize,
+    /// Its part of the time that its steps took.
+    pub compute_us: u64,
     /// From its arrival to its first step.
     pub queue_us: u64,
     /// From there to its first token.

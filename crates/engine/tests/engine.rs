@@ -46,7 +46,11 @@ fn request(prompt: &[u32], max_tokens: usize, params: Params) -> Request {
         think: None,
         stops: Vec::new(),
         ignore_stops: true,
+        grammar: None,
+        shown_controls: Vec::new(),
         logprobs: Some(0),
+        prompt_logprobs: None,
+        min_tokens: 0,
         priority: Priority::Normal,
         client: ClientId(0),
         salt: 0,
@@ -69,7 +73,7 @@ impl Outcome {
         let (mut tokens, mut thinking, mut answer) = (Vec::new(), String::new(), String::new());
         loop {
             let (pieces, end) = match events.recv().unwrap() {
-                Event::Started { .. } => continue,
+                Event::Started { .. } | Event::Prompt(_) => continue,
                 Event::Token(token) => {
                     tokens.push(token.clone());
                     (token.pieces, None)
@@ -317,4 +321,122 @@ fn an_answer_ends_at_its_stop_string_and_shows_none_of_it() {
     let outcome = run(&mut Core::new(load("llama", &options(1))).unwrap(), vec![ask], 0).remove(0);
     assert_eq!(outcome.answer, text[..text.find(&stop).unwrap()]);
     assert!(matches!(outcome.finish, Finish::StopString(found) if found == stop));
+}
+
+/// The tokens of a prompt as they were scored: ids and the bits of their log-probabilities.
+fn scored(core: &mut Core, prompt: &[u32], n_sinks: usize) -> Vec<(u32, u32)> {
+    let mut asked = request(prompt, 3, params(0.0, 1));
+    asked.prompt_logprobs = Some(2);
+    let (sender, receiver) = channel();
+    let sinks = (0..n_sinks).map(|_| {
+        let sender = sender.clone();
+        Box::new(move |event| sender.send(event).is_ok()) as Sink
+    });
+    core.submit(RequestId(7), asked, sinks.collect(), Micros(0));
+    drop(sender);
+    while step(core) == Progress::Stepped {}
+    let mut tokens = Vec::new();
+    let mut n_answers = 0;
+    for event in receiver {
+        match event {
+            Event::Prompt(scored) => {
+                assert!(scored.iter().all(|token| token.top.len() == 2));
+                tokens.extend(scored.iter().map(|token| (token.id, token.logprob.to_bits())));
+            }
+            Event::Finished { finish, .. } => {
+                assert!(matches!(finish, Finish::Length), "{finish:?}");
+                n_answers += 1;
+            }
+            Event::Started { .. } | Event::Token(_) => {}
+        }
+    }
+    assert_eq!(n_answers, n_sinks);
+    tokens
+}
+
+#[test]
+fn a_prompt_is_scored_in_any_company_with_the_bits_that_scoring_alone_gives() {
+    for family in ["llama", "deepseek_v3"] {
+        let prompt = &prompts()[1];
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(family);
+        let (checkpoint, spec) = ruminate_engine::open(&folder, &options(1)).unwrap();
+        let limits = model::Limits { tokens_per_step: 16, logits_per_step: 16 };
+        let plan = ruminate_engine::Plan::of(&checkpoint, &spec, &options(1), limits).unwrap();
+        let mut model = plan.load(&checkpoint, spec, &options(1), &|_, _| ()).unwrap();
+        let expected =
+            ruminate_engine::score(&mut model, prompt, |_, _| Ok::<(), ruminate_engine::Error>(()));
+        let expected: Vec<u32> =
+            expected.unwrap().logprobs.iter().map(|logprob| logprob.to_bits()).collect();
+        // With rows of logits for a few tokens a step, and cold or after others.
+        for score_rows in [0, 5, 200] {
+            let with = Options { score_rows, ..options(4) };
+            let mut core = Core::new(load(family, &with)).unwrap();
+            for n_sinks in [1, 3] {
+                let found = scored(&mut core, prompt, n_sinks);
+                let ids: Vec<u32> = found.iter().map(|token| token.0).collect();
+                let bits: Vec<u32> = found.iter().map(|token| token.1).collect();
+                assert_eq!(ids, prompt[1..], "{family}, {score_rows} rows");
+                assert_eq!(bits, expected, "{family}, {score_rows} rows");
+                run(&mut core, requests(1.0), 2);
+            }
+            assert_eq!(core.statistics().n_pages_used, 0);
+        }
+    }
+}
+
+#[test]
+fn an_answer_does_not_end_before_its_least_length() {
+    let mut core = Core::new(load("qwen3", &options(1))).unwrap();
+    let ends = core_stops();
+    // Among all tokens at a high temperature, the ends come soon.
+    let plain: Vec<_> = (0..40)
+        .map(|seed| {
+            let mut asked = request(&[7, 8, 9], 200, params(5.0, seed));
+            asked.ignore_stops = false;
+            asked
+        })
+        .collect();
+    let least = plain.iter().cloned().map(|mut asked| {
+        asked.min_tokens = 150;
+        asked
+    });
+    let least: Vec<_> = least.collect();
+    let short =
+        |outcomes: &[Outcome]| outcomes.iter().filter(|outcome| outcome.tokens.len() < 150).count();
+    assert!(short(&run(&mut core, plain, 0)) > 0, "the ends are {ends:?}");
+    assert_eq!(short(&run(&mut core, least, 0)), 0);
+}
+
+fn core_stops() -> Vec<u32> {
+    load("qwen3", &options(1)).vocabulary.tokenizer.stops().to_vec()
+}
+
+#[test]
+fn the_time_of_steps_is_charged_to_answers_and_to_nobody_else() {
+    let mut core = Core::new(load("qwen3_moe", &options(4))).unwrap();
+    let peaks = plan::Peaks { bytes_per_s: 1e10, linear_flops: 1e11, attention_flops: 1e11 };
+    core.set_peaks(peaks);
+    let mut events = Vec::new();
+    for (i, request) in requests(1.0).into_iter().enumerate() {
+        let (sender, receiver) = channel();
+        let sink = Box::new(move |event| sender.send(event).is_ok());
+        core.submit(RequestId(i as u64), request, vec![sink], Micros(0));
+        events.push(receiver);
+    }
+    // A clock that ticks 100 µs each time it is looked at.
+    let clock = std::cell::Cell::new(0);
+    let now = || {
+        clock.set(clock.get() + 100);
+        Micros(clock.get())
+    };
+    while core.step(now) == Progress::Stepped {}
+    let charged: u64 = events.iter().map(|e| Outcome::collect(e).usage.compute_us).sum();
+    let spent = core.spent();
+    let seconds = spent.prompts.seconds + spent.answers.seconds;
+    let charged = charged as f64 / 1e6;
+    assert!((seconds - charged).abs() < 1e-4, "{seconds} s were spent, {charged} s charged");
+    assert!(spent.answers.work.expert_bytes > 0.0 && spent.prompts.work.expert_bytes > 0.0);
+    assert_eq!(spent.answers.work.n_tokens, 5 * 39, "the first of each comes with its prompt");
+    assert!(spent.prompts.share().is_some() && spent.answers.share().is_some());
 }

@@ -167,7 +167,11 @@ fn generate(engine: &Engine) -> Outcome<Vec<u32>> {
         think: None,
         stops: Vec::new(),
         ignore_stops: true,
+        grammar: None,
+        shown_controls: Vec::new(),
         logprobs: None,
+        prompt_logprobs: None,
+        min_tokens: 0,
         priority: Priority::Normal,
         client: ClientId(0),
         salt: 0,
@@ -180,7 +184,7 @@ fn generate(engine: &Engine) -> Outcome<Vec<u32>> {
             Event::Token(token) => tokens.push(token.id),
             Event::Finished { finish: Finish::Length, .. } => return Ok(tokens),
             Event::Finished { finish, .. } => return Err(format!("{finish:?}").into()),
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::Prompt(_) => {}
         }
     }
     Err("an answer without an end".into())

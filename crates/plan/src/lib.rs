@@ -41,7 +41,7 @@ pub use hardware::{BUILT_IN, Hardware, Link, Overhead, Precision, Reached, built
 pub use layout::Layout;
 pub use margin::{Costs, Prices, Tokens, margin};
 pub use model::{Model, QUANTS, Quant, quant};
-pub use roofline::{Decode, Deployment, Fit, Phase, Prefill, Roof, StepTime};
+pub use roofline::{Decode, Deployment, Fit, Peaks, Phase, Prefill, Roof, StepTime};
 pub use simulate::{
     Percentiles, Simulated, Simulation, TOKENS_MAX, nodes_over_the_day, simulate, sustained_rate,
 };

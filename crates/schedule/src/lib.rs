@@ -41,6 +41,7 @@ pub use pages::PageId;
 pub use sequence::{Arrival, ClientId, Priority, Sequence, SequenceId};
 pub use step::{End, Ended, Outcome, Row, Step};
 
+use policy::Budget;
 use queue::Queue;
 use sequence::{Rank, State, Ticket};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -162,13 +163,14 @@ impl Scheduler {
         assert_eq!(cache.page_len(), self.limits.page_len, "the cache has other pages");
         assert_eq!(cache.n_pages(), self.limits.pages_max, "the cache has other pages");
         step.clear();
-        let mut budget = self.limits.tokens_per_step;
+        let Limits { tokens_per_step, logits_per_step, .. } = self.limits;
+        let mut budget = Budget { tokens: tokens_per_step, logits: logits_per_step };
         self.expire(now, cache, step);
         self.rank_running(now);
         self.advance_running(cache, &mut budget, step);
         self.admit_waiting(cache, now, &mut budget, step);
         if step.rows.is_empty() && self.queue.len() == 0 {
-            self.advance_warm(cache, budget, step);
+            self.advance_warm(cache, budget.tokens, step);
         }
         self.in_flight = !step.rows.is_empty();
     }

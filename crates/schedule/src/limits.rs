@@ -9,6 +9,8 @@ pub struct Limits {
     /// Tokens that one step may compute, over all its rows. At least `sequences_max`, so that
     /// every answer can advance in every step.
     pub tokens_per_step: usize,
+    /// Rows of logits that one step may want, over all its rows. At least `sequences_max`.
+    pub logits_per_step: usize,
     /// Sequences that hold pages at the same time.
     pub sequences_max: usize,
     /// Pages of the KV pool.
@@ -59,6 +61,10 @@ impl Limits {
             (
                 self.tokens_per_step >= self.sequences_max,
                 "tokens_per_step must be at least sequences_max",
+            ),
+            (
+                self.logits_per_step >= self.sequences_max,
+                "logits_per_step must be at least sequences_max",
             ),
             (
                 self.queue_tokens_max >= self.context_max,

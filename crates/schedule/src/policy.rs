@@ -6,6 +6,31 @@ use crate::sequence::{Rank, Sequence, SequenceId, State};
 use crate::step::{Row, Step};
 use crate::{Micros, Scheduler};
 
+/// What a step may still hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) tokens: usize,
+    /// Rows of logits.
+    pub(crate) logits: usize,
+}
+
+impl Budget {
+    /// How many of the tokens that a sequence is behind fit, if `others` need one each and of the
+    /// logits `waiting` need a row each.
+    fn fit(&self, sequence: &Sequence, others: usize, waiting: usize) -> usize {
+        // Tokens before the first whose logits are wanted cost none.
+        let free = sequence.logits_from.saturating_sub(sequence.computed);
+        let n_logits = self.logits.saturating_sub(waiting);
+        let n_tokens = self.tokens.saturating_sub(others);
+        sequence.behind().min(n_tokens).min(free.saturating_add(n_logits))
+    }
+
+    fn spend(&mut self, row: &Row) {
+        self.tokens -= row.n_tokens;
+        self.logits -= row.wants_logits;
+    }
+}
+
 impl Scheduler {
     /// Reports and forgets the sequences whose time to start has passed.
     pub(crate) fn expire(&mut self, now: Micros, cache: &mut Cache, step: &mut Step) {
@@ -30,9 +55,10 @@ impl Scheduler {
     pub(crate) fn advance_running(
         &mut self,
         cache: &mut Cache,
-        budget: &mut usize,
+        budget: &mut Budget,
         step: &mut Step,
     ) {
+        let mut waiting = self.running.len();
         for answering in [true, false] {
             let mut pass = std::mem::take(&mut self.pass);
             pass.clear();
@@ -47,12 +73,14 @@ impl Scheduler {
                 }
                 // Drafts and forced text leave one token for each answer to come.
                 let others = if answering { pass.len() - index - 1 } else { 0 };
-                let n_tokens = sequence.behind().min(*budget - others);
+                // Each that runs may want the logits of one token.
+                waiting = waiting.saturating_sub(1);
+                let n_tokens = budget.fit(sequence, others, waiting);
                 if n_tokens == 0 {
                     break;
                 }
                 if self.advance(rank, n_tokens, cache, step) {
-                    *budget -= n_tokens;
+                    budget.spend(step.rows.last().expect("who advances has a row"));
                 }
             }
             self.pass = pass;
@@ -64,16 +92,17 @@ impl Scheduler {
         &mut self,
         cache: &mut Cache,
         now: Micros,
-        budget: &mut usize,
+        budget: &mut Budget,
         step: &mut Step,
     ) {
         let mut promised = self.n_promised();
-        while *budget > 0
+        while budget.tokens > 0
+            && budget.logits > 0
             && let Some(id) = self.queue.next(now)
         {
             if self.admit(id, &mut promised, cache, *budget, step) {
                 let row = step.rows.last().expect("an admitted sequence has a row");
-                *budget -= row.n_tokens;
+                budget.spend(row);
                 let ticket = self.sequences[&id].ticket;
                 self.running.push(ticket.rank(now));
             } else if self.drop_warm(cache, step)
@@ -133,7 +162,7 @@ impl Scheduler {
         id: SequenceId,
         promised: &mut usize,
         cache: &mut Cache,
-        budget: usize,
+        budget: Budget,
         step: &mut Step,
     ) -> bool {
         if self.running.len() >= self.limits.sequences_max {
@@ -142,7 +171,7 @@ impl Scheduler {
         let sequence = self.sequences.get_mut(&id).expect("a queued sequence exists");
         sequence.find_prefix(cache);
         let needed = n_claimed(sequence, &self.limits).saturating_sub(sequence.pages.len());
-        let n_tokens = sequence.behind().min(budget);
+        let n_tokens = budget.fit(sequence, 0, 0);
         let span = sequence.computed..sequence.computed + n_tokens;
         if cache.n_available() < *promised + needed
             || !cache.reserve(&mut sequence.pages, span, &mut step.copies)

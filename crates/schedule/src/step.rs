@@ -25,6 +25,10 @@ impl Step {
         self.rows.iter().map(|row| row.n_tokens).sum()
     }
 
+    pub fn n_logits(&self) -> usize {
+        self.rows.iter().map(|row| row.wants_logits).sum()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.copies.clear();

@@ -9,6 +9,7 @@ use ruminate_schedule::{
 
 const LIMITS: Limits = Limits {
     tokens_per_step: 16,
+    logits_per_step: usize::MAX,
     sequences_max: 4,
     pages_max: 16,
     page_len: 4,

@@ -68,6 +68,29 @@ impl Work {
     pub fn weights_bytes(&self) -> f64 {
         self.dense_bytes + self.expert_bytes
     }
+
+    pub fn flops(&self) -> f64 {
+        self.linear_flops() + self.attention_flops
+    }
+
+    pub fn bytes(&self) -> f64 {
+        self.weights_bytes() + self.kv_bytes
+    }
+
+    /// Both together.
+    pub fn plus(&self, other: &Work) -> Work {
+        Work {
+            n_rows: self.n_rows + other.n_rows,
+            n_tokens: self.n_tokens + other.n_tokens,
+            n_logits: self.n_logits + other.n_logits,
+            dense_flops: self.dense_flops + other.dense_flops,
+            expert_flops: self.expert_flops + other.expert_flops,
+            attention_flops: self.attention_flops + other.attention_flops,
+            dense_bytes: self.dense_bytes + other.dense_bytes,
+            expert_bytes: self.expert_bytes + other.expert_bytes,
+            kv_bytes: self.kv_bytes + other.kv_bytes,
+        }
+    }
 }
 
 /// What a token, a row of logits and a pair of tokens cost: built once, asked at every step.

@@ -9,9 +9,12 @@ mod pull;
 mod quantize;
 mod run;
 mod score;
+mod serve;
 mod synthesize;
 
 use std::process::ExitCode;
+
+pub(crate) use serve::with_config;
 
 use clap::Subcommand;
 
@@ -22,6 +25,8 @@ pub(crate) enum Command {
     Chat(chat::Args),
     /// Answer one prompt and exit.
     Run(run::Args),
+    /// Serve a model to many, over HTTP.
+    Serve(Box<serve::Args>),
     /// Say what a model is, what it costs and whether it fits.
     Inspect(inspect::Args),
     /// Give the log-probability of each token of a text.
@@ -46,6 +51,7 @@ impl Command {
         match self {
             Command::Chat(args) => chat::run(&args),
             Command::Run(args) => run::run(&args),
+            Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Score(args) => score::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use model::{Batch, Decoder, ExpertStatistics, Kv, PAGE};
 use par::Pool;
+use plan::Peaks;
 use schedule::{
-    Admission, Arrival, Cache, End, Limits, Micros, Outcome, Scheduler, SequenceId, Step,
+    Admission, Arrival, Cache, End, Limits, Micros, Outcome, Row, Scheduler, SequenceId, Step,
 };
 use simd::Best;
+use spec::ModelSpec;
 use text::{StopStrings, Thinking, Tokenizer};
 
 use crate::Error;
@@ -18,6 +20,7 @@ use crate::answer::{Answer, Chooser, Next};
 use crate::expert_loads::Recorder;
 use crate::handle::RequestId;
 use crate::loader::Loaded;
+use crate::meter::{Meter, Spent};
 use crate::request::{Event, Finish, Refusal, Request, Sink, Usage};
 use crate::sampler::Scratch;
 use crate::speculate::Speculate;
@@ -85,6 +88,7 @@ pub struct Core {
     /// Salt and tokens of stored pages that nobody will ask for again, after so many tokens.
     forgettable: Vec<(u64, Vec<u32>, usize)>,
     recorder: Option<Recorder>,
+    meter: Meter,
 }
 
 impl Core {
@@ -92,12 +96,14 @@ impl Core {
     pub fn new(loaded: Loaded) -> Result<Core, Error> {
         let Loaded { pool, decoder, kv, vocabulary, context, sequences_max, speculate, .. } =
             loaded;
+        let meter = Meter::new(loaded.rates);
         let recorder = loaded.record_experts.map(|path| {
             Recorder::new(path.clone(), &loaded.path, &decoder)
                 .map_err(|source| Error::Record { path, source })
         });
         let limits = Limits {
             tokens_per_step: decoder.limits().tokens_per_step,
+            logits_per_step: decoder.limits().logits_per_step,
             sequences_max,
             pages_max: kv.n_pages(),
             page_len: PAGE,
@@ -139,6 +145,7 @@ impl Core {
             ended: Vec::new(),
             forgettable: Vec::new(),
             recorder: recorder.transpose()?,
+            meter,
         })
     }
 
@@ -184,7 +191,8 @@ impl Core {
         let arrival = Arrival {
             tokens: request.prompt.clone(),
             len_max: n + request.max_tokens,
-            logits_from: None,
+            // The logits of a token say how likely the next one is.
+            logits_from: request.prompt_logprobs.map(|_| 0),
             salt: request.salt,
             priority: request.priority,
             client: request.client,
@@ -223,6 +231,25 @@ impl Core {
         self.scheduler.statistics(&self.cache)
     }
 
+    /// What the steps took so far.
+    pub fn spent(&self) -> Spent {
+        self.meter.spent
+    }
+
+    /// Measures all steps from now on against these.
+    pub fn set_peaks(&mut self, peaks: Peaks) {
+        self.meter.peaks = Some(peaks);
+    }
+
+    /// How often tokens chose each expert of a layer; empty for a dense one. (E)
+    pub fn expert_counts(&self, layer: usize) -> &[u64] {
+        self.decoder.expert_counts(layer)
+    }
+
+    pub fn spec(&self) -> &ModelSpec {
+        self.decoder.spec()
+    }
+
     /// How experts came from their files; none if all are in memory.
     pub fn expert_statistics(&self) -> Option<ExpertStatistics> {
         self.decoder.expert_statistics()
@@ -237,10 +264,12 @@ impl Core {
             return Progress::Idle;
         }
         self.gather();
+        let before = now();
         match self.decoder.forward(&self.pool, &self.batch, &mut self.kv) {
             Ok(_) => self.sample(now()),
             Err(error) => self.fail(&error.to_string()),
         }
+        self.meter(Micros(now().0.saturating_sub(before.0)));
         self.commit();
         if self.speculate == Speculate::Mtp {
             self.guess();
@@ -249,6 +278,24 @@ impl Core {
             recorder.refresh(&self.decoder, now());
         }
         Progress::Stepped
+    }
+
+    /// Counts what the step took, and charges each of its answers its part.
+    fn meter(&mut self, took: Micros) {
+        let answers = &self.answers;
+        let is_answer = |row: &Row| {
+            answers.get(&row.sequence).is_some_and(|answer| row.from >= answer.prompt_len())
+        };
+        let seconds = took.0 as f64 / 1e6;
+        let touched = self.decoder.experts_touched();
+        let (prompt_s, answer_s) = self.meter.add(&self.step.rows, is_answer, seconds, touched);
+        for row in &self.step.rows {
+            if let Some(answer) = self.answers.get_mut(&row.sequence) {
+                let is_answer = row.from >= answer.prompt_len();
+                let a_token = if is_answer { answer_s } else { prompt_s };
+                answer.charge(a_token * row.n_tokens as f64);
+            }
+        }
     }
 
     fn tell_started_and_expired(&mut self, now: Micros) {
@@ -306,13 +353,16 @@ impl Core {
                 if let Next::Ends(finish) = next {
                     self.ended.push((row.sequence, finish));
                 }
-                if let Some(unborn) = self.unborn.remove(&row.sequence) {
+                if from + row.wants_logits > known.len()
+                    && let Some(unborn) = self.unborn.remove(&row.sequence)
+                {
+                    let last = &own[own.len() - vocab..];
                     // Each chooses its own first token by the same logits.
                     for mut answer in unborn.choices {
                         let mut first = Vec::new();
                         let mut chooser = Chooser { appended: &mut first, ..chooser.reborrow() };
-                        let logits = own.chunks_exact(vocab);
-                        let (_, next) = answer.advance(&mut chooser, logits, (known, from));
+                        let logits = std::iter::once(last);
+                        let (_, next) = answer.advance(&mut chooser, logits, (known, known.len()));
                         let (id, parent) = (unborn.id, row.sequence);
                         self.born.push(Born { id, parent, answer, first, next });
                     }

@@ -102,6 +102,32 @@ impl StepTime {
     }
 }
 
+/// The roofs of one device at their highest: what nothing exceeds. The server measures its steps
+/// against them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peaks {
+    pub bytes_per_s: f64,
+    /// FLOPs a second of products with weights.
+    pub linear_flops: f64,
+    pub attention_flops: f64,
+}
+
+impl Peaks {
+    /// The least time of a step's work. Nothing is communicated, and nothing is overhead.
+    pub fn time(&self, work: &Work) -> StepTime {
+        let phase = |flops: f64, peak: f64, bytes: f64| Phase {
+            compute_s: flops / peak,
+            memory_s: bytes / self.bytes_per_s,
+        };
+        StepTime {
+            dense: phase(work.dense_flops, self.linear_flops, work.dense_bytes),
+            experts: phase(work.expert_flops, self.linear_flops, work.expert_bytes),
+            attention: phase(work.attention_flops, self.attention_flops, work.kv_bytes),
+            ..StepTime::default()
+        }
+    }
+}
+
 /// A model on devices.
 #[derive(Clone, Debug)]
 pub struct Deployment {

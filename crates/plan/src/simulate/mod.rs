@@ -47,6 +47,7 @@ impl Simulation {
         let pages = deployment.fit().kv_tokens / page_len as u64;
         let limits = Limits {
             tokens_per_step: (deployment.tokens_per_step as usize).max(sequences_max),
+            logits_per_step: usize::MAX,
             sequences_max,
             // More than all sequences together could fill are never used.
             pages_max: (pages as usize).min(u32::MAX as usize),

@@ -6,6 +6,7 @@ use crate::{Layout, Length, Model, Prefixes, Thinking, quant};
 fn limits() -> Limits {
     Limits {
         tokens_per_step: 64,
+        logits_per_step: usize::MAX,
         sequences_max: 8,
         pages_max: 256,
         page_len: 16,

@@ -30,6 +30,7 @@ impl Crowd {
     fn new(pages_max: usize) -> Crowd {
         let limits = Limits {
             tokens_per_step: 16,
+            logits_per_step: usize::MAX,
             sequences_max: 4,
             pages_max,
             page_len: 4,

@@ -8,7 +8,6 @@ use ruminate_schedule::{
 use std::collections::BTreeMap;
 
 pub(crate) struct Random(pub u64);
-
 impl Random {
     pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 = mix(self.0);
@@ -70,7 +69,7 @@ pub(crate) struct World {
     mirrors: BTreeMap<SequenceId, Mirror>,
     step: Step,
     now: Micros,
-    /// One arrival in so many steps, and more at once.
+    /// One arrival in so many steps.
     calm: usize,
     pub(crate) tally: Tally,
 }
@@ -82,6 +81,7 @@ fn limits(random: &mut Random) -> Limits {
     let context_max = random.between(2, 60);
     Limits {
         tokens_per_step: sequences_max + random.below(20),
+        logits_per_step: sequences_max + random.below(20),
         sequences_max,
         pages_max,
         page_len,
@@ -365,7 +365,8 @@ impl World {
     fn note_rows(&mut self, step: &Step) {
         let limits = *self.scheduler.limits();
         assert!(step.n_tokens() <= limits.tokens_per_step, "over the budget");
-        assert!(step.rows.len() <= limits.sequences_max);
+        let (n_rows, n_logits) = (step.rows.len(), step.n_logits());
+        assert!(n_rows <= limits.sequences_max && n_logits <= limits.logits_per_step);
         let work = |mirror: &Mirror| !mirror.warm && mirror.trials.is_empty();
         if step.rows.is_empty() {
             let stuck = self.mirrors.iter().find(|(_, mirror)| work(mirror));

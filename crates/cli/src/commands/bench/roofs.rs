@@ -1,22 +1,10 @@
 //! What this machine reads and multiplies at best.
 
-use panels::Aligned;
-use panels::peak::{Peak, read_bandwidth};
-use par::Pool;
+use panels::peak::Peak;
 use simd::Best;
 
 use super::cases::Measured;
-
-/// Numbers that are read for the bandwidth: 256 MiB, more than caches hold.
-const READ_LEN: usize = 64 << 20;
-
-/// The roofs of some number of threads.
-pub(super) struct Roofs {
-    /// Bytes a second.
-    pub(super) read: f64,
-    /// Operations a second, in the order of [`Peak::ALL`].
-    peaks: [f64; 3],
-}
+pub(super) use crate::roofs::Roofs;
 
 /// Which roof a case is nearest to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +23,6 @@ impl Bound {
 }
 
 impl Roofs {
-    pub(super) fn measure(best: Best, pool: &Pool) -> Roofs {
-        // As weights lie in memory.
-        let mut data = Aligned::zeros(READ_LEN);
-        data.fill(1.0);
-        let read = read_bandwidth(best, pool, &data);
-        Roofs { read, peaks: Peak::ALL.map(|peak| peak.measure(best, pool)) }
-    }
-
-    fn peak(&self, peak: Peak) -> f64 {
-        let index = Peak::ALL.iter().position(|&other| other == peak);
-        self.peaks[index.expect("all peaks are in the list")]
-    }
-
     /// The least seconds that the bytes and the operations of a case could take, and which of both.
     pub(super) fn least_seconds(&self, measured: &Measured) -> (f64, Bound) {
         let memory = measured.bytes() as f64 / self.read;

@@ -8,17 +8,14 @@
 use std::collections::BTreeMap;
 
 use model::{KvType, PAGE};
-use panels::Aligned;
-use panels::peak::{Peak, read_bandwidth};
 use par::Pool;
-use plan::{Hardware, Link, Model, Overhead, Precision, Reached};
+use plan::{Hardware, Link, Model, Overhead, Peaks, Precision, Reached};
 use simd::Best;
 
 use super::models::Types;
 use super::probe::{Probe, rows};
+use crate::roofs::Roofs;
 
-/// Numbers that are read for the bandwidth: 256 MiB, more than caches hold.
-const READ_LEN: usize = 64 << 20;
 /// Rows of the steps that a share is measured at; beyond the first few, tokens of a prompt.
 const STREAMS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 const PROMPTS: [usize; 4] = [64, 128, 256, 512];
@@ -31,13 +28,8 @@ const EMPTY_LAYERS: (usize, usize) = (4, 36);
 pub(super) fn measure(model: &Model, types: Types) -> anyhow::Result<Hardware> {
     let kv_type = kv_type(model);
     let (best, pool) = (Best::detect(), Pool::new(Pool::threads_available()));
-    let bytes_per_s = {
-        let mut data = Aligned::zeros(READ_LEN);
-        data.fill(1.0);
-        read_bandwidth(best, &pool, &data)
-    };
-    let peak_of = |peak: Peak| peak.measure(best, &pool);
-    let (peak, float) = (peak_of(Peak::of(types.most)), peak_of(Peak::Float));
+    let Peaks { bytes_per_s, linear_flops: peak, attention_flops: float } =
+        Roofs::measure(best, &pool).of(types.most);
     let overhead = overhead(kv_type)?;
     let mut probe = Probe::like(&model.spec, types, kv_type, (STREAMS[5], ATTENTION.1 + PAGE))?;
     let mut reached = attention(&mut probe, bytes_per_s, float)?;

@@ -1,0 +1,235 @@
+//! One answer: the engine's events to parts.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::sampler::TokenLogprob;
+use engine::{Event, Finish, Think, Token, Usage, Vocabulary};
+use serde_json::Value;
+use text::{Conversation, Piece, Place, ToolFormat, ToolParser, ToolPiece};
+
+use crate::error::Error;
+use crate::part::{Finished, Part, Reason, ThinkReport, TokenData, TopToken};
+use crate::state::Server;
+
+/// The conversation that is being answered.
+#[derive(Clone, Debug)]
+pub(super) struct Chat {
+    pub(super) conversation: Conversation,
+    pub(super) think: Think,
+}
+
+/// Finds the calls in an answer that may call tools.
+#[derive(Clone, Debug)]
+pub(super) struct Calls {
+    parser: ToolParser,
+    /// Whether there may be several.
+    parallel: bool,
+}
+
+impl Calls {
+    pub(super) fn new(format: &ToolFormat, tools: &[Value], parallel: bool) -> Calls {
+        Calls { parser: ToolParser::new(format, tools), parallel }
+    }
+
+    /// Parts of the pieces that the parser made.
+    fn tell(&self, pieces: Vec<ToolPiece>, parts: &mut Vec<Part>) {
+        for piece in pieces {
+            match piece {
+                ToolPiece::Text(text) => parts.push(Part::Text(text)),
+                ToolPiece::Start { index, .. } | ToolPiece::Arguments { index, .. }
+                    if index > 0 && !self.parallel => {}
+                ToolPiece::Start { index, name } => {
+                    // A hasher's keys are what the standard library has of randomness.
+                    let id = format!("call_{:016x}", RandomState::new().hash_one(index));
+                    parts.push(Part::ToolStart { index, id, name });
+                }
+                ToolPiece::Arguments { index, json } => {
+                    parts.push(Part::ToolArguments { index, json });
+                }
+                ToolPiece::End { .. } => {}
+            }
+        }
+    }
+}
+
+/// An answer as it grows.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    /// Whether it is the first answer to its prompt.
+    pub(super) is_first: bool,
+    pub(super) is_over: bool,
+    pub(super) prompt_len: usize,
+    pub(super) chat: Option<Arc<Chat>>,
+    pub(super) salt: u64,
+    /// What it said so far, if the next turn is to be warmed.
+    pub(super) text: String,
+    pub(super) thinking: String,
+    /// None if there is nothing to call.
+    pub(super) calls: Option<Calls>,
+    /// Tokens of the prompt to be told before anything else.
+    echo: Vec<u32>,
+    wants_tokens: bool,
+    /// Nothing of the answer itself is wanted.
+    is_mute: bool,
+}
+
+impl Choice {
+    pub(super) fn new(
+        prompt: &[u32],
+        logprobs: Option<usize>,
+        echo: bool,
+        max_tokens: usize,
+        chat: Option<Chat>,
+        salt: u64,
+    ) -> Choice {
+        let echo = match (echo, logprobs) {
+            (false, _) => Vec::new(),
+            (true, None) => prompt.to_vec(),
+            // The engine tells the others, with their log-probabilities.
+            (true, Some(_)) => prompt[..1.min(prompt.len())].to_vec(),
+        };
+        Choice {
+            is_first: true,
+            is_over: false,
+            prompt_len: prompt.len(),
+            chat: chat.map(Arc::new),
+            salt,
+            text: String::new(),
+            thinking: String::new(),
+            calls: None,
+            echo,
+            wants_tokens: logprobs.is_some(),
+            is_mute: max_tokens == 0,
+        }
+    }
+
+    /// The tokens of the prompt that are told at once.
+    pub(super) fn echoed(&mut self, vocabulary: &Vocabulary) -> Option<Part> {
+        let echo = std::mem::take(&mut self.echo);
+        let tokens = echo.into_iter().map(|id| token_data(vocabulary, id, None, &[]));
+        let tokens: Vec<TokenData> = tokens.collect();
+        (!tokens.is_empty()).then_some(Part::Prompt(tokens))
+    }
+
+    /// What an event means.
+    pub(super) fn take(
+        &mut self,
+        event: Event,
+        server: &Server,
+        retry_after: impl Fn() -> Duration,
+    ) -> Vec<Part> {
+        let mut parts = Vec::new();
+        match event {
+            Event::Started { n_cached } => parts.push(Part::Started { n_cached }),
+            Event::Prompt(tokens) => {
+                let of = |t: &engine::PromptToken| {
+                    token_data(&server.vocabulary, t.id, Some(t.logprob), &t.top)
+                };
+                parts.push(Part::Prompt(tokens.iter().map(of).collect()));
+            }
+            Event::Token(_) if self.is_mute => {}
+            Event::Token(token) => {
+                if self.wants_tokens {
+                    parts.push(Part::Token(said(&server.vocabulary, &token)));
+                }
+                self.pieces(token.pieces, &mut parts);
+            }
+            Event::Finished { finish, usage, pieces } => {
+                if !self.is_mute {
+                    self.pieces(pieces, &mut parts);
+                }
+                if let Some(calls) = &mut self.calls {
+                    let mut pieces = Vec::new();
+                    calls.parser.finish(&mut pieces);
+                    calls.tell(pieces, &mut parts);
+                }
+                parts.push(self.end(&finish, usage, server, retry_after));
+            }
+        }
+        parts
+    }
+
+    pub(super) fn has_calls(&self) -> bool {
+        self.calls.as_ref().is_some_and(|calls| calls.parser.n_calls() > 0)
+    }
+
+    fn pieces(&mut self, pieces: Vec<Piece>, parts: &mut Vec<Part>) {
+        for piece in pieces {
+            match piece {
+                Piece::Thinking(text) if !text.is_empty() => {
+                    if self.chat.is_some() {
+                        self.thinking += &text;
+                    }
+                    parts.push(Part::Thinking(text));
+                }
+                Piece::Answer(text) if !text.is_empty() => {
+                    if self.chat.is_some() {
+                        self.text += &text;
+                    }
+                    match &mut self.calls {
+                        None => parts.push(Part::Text(text)),
+                        Some(calls) => {
+                            let mut pieces = Vec::new();
+                            calls.parser.push(&text, &mut pieces);
+                            calls.tell(pieces, parts);
+                        }
+                    }
+                }
+                Piece::Thinking(_) | Piece::Answer(_) => {}
+            }
+        }
+    }
+
+    fn end(
+        &mut self,
+        finish: &Finish,
+        mut usage: Usage,
+        server: &Server,
+        retry_after: impl Fn() -> Duration,
+    ) -> Part {
+        self.is_over = true;
+        if let Some(error) = Error::of_finish(finish, retry_after) {
+            return Part::Failed(error);
+        }
+        if self.is_mute {
+            (usage.completion_tokens, usage.thinking_tokens) = (0, 0);
+        }
+        let reason = match finish {
+            Finish::StopString(stop) => Reason::StopString(stop.clone()),
+            Finish::Length => Reason::Length,
+            _ if self.is_mute => Reason::Length,
+            _ if self.has_calls() => Reason::ToolCalls,
+            _ => Reason::Stop,
+        };
+        let bill = server.money.bill(&usage, self.is_first);
+        let think = ThinkReport {
+            thought: usage.thinking_tokens > 0,
+            decided_by: match self.chat.as_ref().map(|chat| chat.think) {
+                None | Some(Think::Default) => "model",
+                Some(_) => "request",
+            },
+            note: None,
+        };
+        Part::Finished(Box::new(Finished { reason, usage, bill, think }))
+    }
+}
+
+fn said(vocabulary: &Vocabulary, token: &Token) -> TokenData {
+    let data = token_data(vocabulary, token.id, token.logprob, &token.top);
+    TokenData { is_thinking: token.place != Place::Answer, ..data }
+}
+
+fn token_data(
+    vocabulary: &Vocabulary,
+    id: u32,
+    logprob: Option<f32>,
+    top: &[TokenLogprob],
+) -> TokenData {
+    let bytes = |id| vocabulary.tokenizer.bytes(id).to_vec();
+    let top =
+        top.iter().map(|t| TopToken { id: t.token, bytes: bytes(t.token), logprob: t.logprob });
+    let is_control = vocabulary.tokenizer.is_control(id);
+    TokenData { id, bytes: bytes(id), is_control, is_thinking: false, logprob, top: top.collect() }
+}

@@ -1,0 +1,11 @@
+//! The server over real sockets, with a tiny model of random weights behind it.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where its server does")]
+
+mod answers;
+mod clients;
+mod crowds;
+mod faults;
+mod figures;
+mod keys;
+mod server;
