@@ -9,12 +9,7 @@ use std::collections::BTreeMap;
 
 use model::{KvType, PAGE};
 use par::Pool;
-<<<<<<< HEAD
 use plan::{Hardware, Link, Model, Overhead, Peaks, Precision, Reached};
-use quant::QuantType;
-=======
-use plan::{Hardware, Link, Model, Overhead, Precision, Reached};
->>>>>>> main
 use simd::Best;
 
 use super::models::Types;
@@ -33,18 +28,8 @@ const EMPTY_LAYERS: (usize, usize) = (4, 36);
 pub(super) fn measure(model: &Model, types: Types) -> anyhow::Result<Hardware> {
     let kv_type = kv_type(model);
     let (best, pool) = (Best::detect(), Pool::new(Pool::threads_available()));
-<<<<<<< HEAD
     let Peaks { bytes_per_s, linear_flops: peak, attention_flops: float } =
-        Roofs::measure(best, &pool).of(ty);
-=======
-    let bytes_per_s = {
-        let mut data = Aligned::zeros(READ_LEN);
-        data.fill(1.0);
-        read_bandwidth(best, &pool, &data)
-    };
-    let peak_of = |peak: Peak| peak.measure(best, &pool);
-    let (peak, float) = (peak_of(Peak::of(types.most)), peak_of(Peak::Float));
->>>>>>> main
+        Roofs::measure(best, &pool).of(types.most);
     let overhead = overhead(kv_type)?;
     let mut probe = Probe::like(&model.spec, types, kv_type, (STREAMS[5], ATTENTION.1 + PAGE))?;
     let mut reached = attention(&mut probe, bytes_per_s, float)?;
