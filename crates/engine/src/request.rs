@@ -1,8 +1,11 @@
 //! What is asked of the engine, and what it tells: plain data.
 
-use schedule::{ClientId, Micros, Priority};
-use text::{Piece, Place, ThinkLimits};
+use std::sync::Arc;
 
+use schedule::{ClientId, Micros, Priority};
+use text::{Piece, Place, ThinkEnd, ThinkLimits};
+
+use crate::auto::{Auto, ThinkReport, TrialAnswer};
 use crate::sampler::{self, Params, TokenLogprob};
 
 /// One answer that somebody wants.
@@ -30,11 +33,13 @@ pub struct Request {
 }
 
 /// How an answer begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ThinkStart {
     pub limits: ThinkLimits,
     /// The first token is already thinking.
     pub inside: bool,
+    /// If the engine is to decide whether to think.
+    pub auto: Option<Arc<Auto>>,
 }
 
 /// Takes the events of one request; false once nobody listens, which cancels it.
@@ -48,6 +53,8 @@ pub enum Event {
         n_cached: usize,
     },
     Token(Token),
+    /// An answer was tried while thinking; it is no part of the text.
+    Trial(TrialAnswer),
     /// The last event.
     Finished {
         finish: Finish,
@@ -105,7 +112,7 @@ pub enum Refusal {
 }
 
 /// What a request took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
     pub prompt_tokens: usize,
     /// Of them, those that were in the cache.
@@ -117,6 +124,10 @@ pub struct Usage {
     /// Tokens of the answer that were guessed, and those of them that were right.
     pub drafted_tokens: usize,
     pub accepted_tokens: usize,
+    /// What ended its thinking; none if there was none, or it was cut off.
+    pub ended_by: Option<ThinkEnd>,
+    /// What was decided in `auto`; none if it did not come to that.
+    pub auto: Option<ThinkReport>,
     /// From its arrival to its first step.
     pub queue_us: u64,
     /// From there to its first token.

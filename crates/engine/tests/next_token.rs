@@ -116,7 +116,7 @@ fn answers(folder: &Path, speculate: Speculate, temperature: f32) -> Vec<(Vec<(u
         let (mut tokens, mut used) = (Vec::new(), Usage::default());
         for event in events.try_iter() {
             match event {
-                Event::Started { .. } => {}
+                Event::Started { .. } | Event::Trial(_) => {}
                 Event::Token(token) => tokens.push((token.id, token.logprob.unwrap().to_bits())),
                 Event::Finished { usage, .. } => used = usage,
             }
