@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schedule::{ClientId, Micros, Priority};
 use text::{Piece, Place, ThinkEnd, ThinkLimits};
 
-use crate::auto::{Auto, ThinkReport, TrialAnswer};
+use crate::auto::{Auto, ThinkReport, Thresholds, TrialAnswer};
 use crate::sampler::{self, Params, TokenLogprob};
 
 /// One answer that somebody wants.
@@ -40,6 +40,16 @@ pub struct ThinkStart {
     pub inside: bool,
     /// If the engine is to decide whether to think.
     pub auto: Option<Arc<Auto>>,
+}
+
+impl ThinkStart {
+    /// Says how a short answer is sampled and where the signals turn, if the engine decides.
+    pub fn judge_by(&mut self, short: Params, thresholds: Thresholds) {
+        if let Some(auto) = &mut self.auto {
+            let auto = Arc::make_mut(auto);
+            (auto.params, auto.thresholds) = (Some(short), thresholds);
+        }
+    }
 }
 
 /// Takes the events of one request; false once nobody listens, which cancels it.

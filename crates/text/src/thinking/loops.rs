@@ -51,7 +51,7 @@ pub struct LoopDetector {
 impl Default for LoopDetector {
     fn default() -> Self {
         Self {
-            tokens: Vec::new(),
+            tokens: Vec::with_capacity(PERIOD_MAX),
             n: 0,
             gram: 0,
             leaving: BASE.wrapping_pow(GRAM as u32),
