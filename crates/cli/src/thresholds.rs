@@ -52,7 +52,8 @@ fn parse(text: &str) -> Result<Thresholds, String> {
 pub(crate) fn text(thresholds: &Thresholds, head: &[String]) -> String {
     let mut out = String::new();
     for line in head {
-        out += &format!("# {line}\n");
+        out += format!("# {line}").trim_end();
+        out.push('\n');
     }
     let entries = [
         (

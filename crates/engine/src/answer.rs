@@ -227,7 +227,7 @@ impl Answer {
             },
         };
         let token = match &mut self.think {
-            Some(think) if think.refuses(token) => think.wait_instead(),
+            Some(think) if think.refuses(token) => think.instead(),
             _ => token,
         };
         let mut top = Vec::new();

@@ -103,7 +103,7 @@ pub struct ThinkState {
     n_tokens: u32,
     /// Tokens by which thinking is over, its end recited.
     room: Option<u32>,
-    /// How thinking is ended.
+    /// How thinking is ended where it fills the room.
     stop: Recital,
     loops: LoopDetector,
     line_ended: bool,
@@ -154,29 +154,37 @@ impl ThinkState {
         }
     }
 
-    /// Whether `id` would end thinking before its minimum.
+    /// Whether something else must come in place of `id`: it would end thinking before its minimum,
+    /// or the answer before there is one.
     pub fn refuses(&self, id: u32) -> bool {
         let Phase::Inside { matched } = self.phase else { return false };
         let closes = |matched: usize| self.thinking.closers[matched].binary_search(&id).is_ok();
-        self.thinking_tokens < self.limits.min
-            && (closes(0) || (matched > 0 && closes(matched)) || self.thinking.ends.contains(&id))
+        let early = self.thinking_tokens < self.limits.min;
+        (early && (closes(0) || (matched > 0 && closes(matched))))
+            || self.thinking.ends.contains(&id)
     }
 
-    /// The token that comes instead of one that it refuses; more may be forced after it.
+    /// The token that comes instead of one that it refuses; more may be forced after it. Before the
+    /// minimum the model is told to wait, later its thinking is over.
     ///
     /// Panics outside of thinking.
-    pub fn wait_instead(&mut self) -> u32 {
-        assert!(matches!(self.phase, Phase::Inside { .. }), "only thinking is drawn out");
+    pub fn instead(&mut self) -> u32 {
+        assert!(matches!(self.phase, Phase::Inside { .. }), "only thinking refuses tokens");
         let wait = self.recital(Recital::Wait).len() as u32;
         let left = |latest: u32, used: u32| latest.saturating_sub(used);
         let room = self.latest_by_room().map_or(u32::MAX, |latest| left(latest, self.n_tokens));
         let budget = self.latest_by_budget();
         let budget = budget.map_or(u32::MAX, |latest| left(latest, self.thinking_tokens));
         // What is limited stays within its limits also where both ask for the impossible.
-        match wait {
-            _ if wait > room => _ = self.end(ThinkEnd::Reserve),
-            _ if wait > budget => _ = self.end(ThinkEnd::Budget),
-            _ => self.recite(Recital::Wait),
+        if self.thinking_tokens >= self.limits.min {
+            self.end = Some(ThinkEnd::Model);
+            self.recite(Recital::Close);
+        } else if wait > room {
+            self.end(ThinkEnd::Reserve);
+        } else if wait > budget {
+            self.end(ThinkEnd::Budget);
+        } else {
+            self.recite(Recital::Wait);
         }
         self.forced().expect("each has a text")
     }
@@ -189,7 +197,13 @@ impl ThinkState {
         }
         self.end = Some(why);
         let nothing = self.thinking_tokens == 0 && why == ThinkEnd::Budget;
-        self.recite(if nothing { Recital::Nothing } else { self.stop });
+        let words = self.recital(Recital::Stop).len() as u32;
+        let fits = self.room.is_none_or(|room| self.n_tokens.saturating_add(words) <= room);
+        self.recite(match (nothing, fits) {
+            (true, _) => Recital::Nothing,
+            (false, true) => Recital::Stop,
+            (false, false) => Recital::Close,
+        });
         true
     }
 

@@ -141,7 +141,7 @@ fn run_patiently(tokenizer: &Tokenizer, state: &mut ThinkState, text: &str) -> S
             state.advance(tokenizer, id);
             said.push(id);
         }
-        let id = if state.refuses(wanted) { state.wait_instead() } else { wanted };
+        let id = if state.refuses(wanted) { state.instead() } else { wanted };
         state.advance(tokenizer, id);
         said.push(id);
     }
@@ -166,6 +166,18 @@ fn thinking_cannot_end_before_its_minimum() {
 }
 
 #[test]
+fn an_answer_cannot_end_before_its_thinking_does() {
+    for tokenizer in tokenizers() {
+        let limits = ThinkLimits { budget: None, min: 0 };
+        let mut state = ThinkState::new(thinking(&tokenizer), limits, true);
+        let said = run_patiently(&tokenizer, &mut state, "ab<|im_end|>");
+        assert_eq!(said, "ab\n</think>\n\n");
+        assert_eq!(state.ended_by(), Some(ThinkEnd::Model));
+        assert!(!state.refuses(tokenizer.added("<|im_end|>").unwrap()));
+    }
+}
+
+#[test]
 fn a_minimum_beyond_the_budget_or_the_room_gives_way() {
     for tokenizer in tokenizers() {
         let limits = ThinkLimits { budget: Some(5), min: 1000 };
@@ -175,7 +187,7 @@ fn a_minimum_beyond_the_budget_or_the_room_gives_way() {
         while state.ended_by().is_none() {
             let id = state.forced().unwrap_or_else(|| {
                 own += 1;
-                if state.refuses(close) { state.wait_instead() } else { encode(&tokenizer, "a")[0] }
+                if state.refuses(close) { state.instead() } else { encode(&tokenizer, "a")[0] }
             });
             state.advance(&tokenizer, id);
             assert!(own < 50);
