@@ -12,6 +12,7 @@ mod args;
 mod commands;
 mod session;
 mod terminal;
+mod thresholds;
 
 use std::panic::PanicHookInfo;
 use std::process::{self, ExitCode};

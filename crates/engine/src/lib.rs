@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod auto;
 mod error;
 mod expert_loads;
 pub mod grammar;
@@ -24,6 +25,10 @@ mod step;
 mod vocabulary;
 
 pub use answer::choice_seed;
+pub use auto::{
+    Auto, SHORT_TOKENS_MAX, ShortAnswer, TRIAL_EVERY_MIN, TRIAL_TOKENS, TRIALS_MAX, ThinkReport,
+    Thresholds, TrialAnswer, Why,
+};
 pub use error::Error;
 pub use handle::{Engine, RequestId};
 pub use loader::{Loaded, Options};

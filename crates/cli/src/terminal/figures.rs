@@ -1,6 +1,7 @@
 //! The one line of figures below an answer.
 
-use engine::Usage;
+use engine::{ThinkReport, Usage, Why};
+use text::ThinkEnd;
 
 /// How many tokens an answer took, and how fast they came.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,13 @@ impl Figures {
         }
         if usage.thinking_tokens > 0 {
             line += &format!(" · thinking {}", usage.thinking_tokens);
+            match usage.ended_by {
+                None | Some(ThinkEnd::Model) => {}
+                Some(ThinkEnd::Budget) => line += ", all of its budget",
+                Some(ThinkEnd::Reserve) => line += ", ended to leave room for the answer",
+                Some(ThinkEnd::Loop) => line += ", ended in a loop",
+                Some(ThinkEnd::Agreed) => line += ", ended as trials agreed",
+            }
         }
         line += &format!(" · answer {}", self.answer_tokens);
         if let Some(rate) = self.decode_tok_per_s() {
@@ -43,8 +51,33 @@ impl Figures {
             line += &format!(" · guessed {}", usage.drafted_tokens);
             line += &format!(", {} right", usage.accepted_tokens);
         }
+        if let Some(report) = &usage.auto {
+            line += &format!(" · auto: {}", decided(report));
+        }
         line
     }
+}
+
+/// What `auto` decided, and why.
+fn decided(report: &ThinkReport) -> String {
+    let sure = report.short.map_or_else(String::new, |short| {
+        format!(" (log-probability {:.2}, least {:.2})", short.mean, short.min)
+    });
+    let mut text = match report.why {
+        Why::EndsAtOnce => format!("no thinking, it would end at once (p {:.2})", report.p_end),
+        Why::Confident => format!("no thinking, the short answer is sure{sure}"),
+        Why::Unsure => format!("thinking, the short answer is not sure{sure}"),
+        Why::Unfinished => "thinking, there is no short answer".into(),
+        Why::ThoughtAnyway => "thinking, as it does unasked".into(),
+        Why::NoRoom => "thinking, there is no room to try".into(),
+    };
+    if report.trials > 0 {
+        text += &format!(", {} trials", report.trials);
+    }
+    if report.extra_tokens > 0 {
+        text += &format!(", {} tokens to decide", report.extra_tokens);
+    }
+    text
 }
 
 fn rate(n: usize, us: u64) -> Option<f64> {
@@ -53,6 +86,8 @@ fn rate(n: usize, us: u64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use engine::ShortAnswer;
+
     use super::*;
 
     #[test]
@@ -73,5 +108,21 @@ mod tests {
         let usage = Usage { prompt_tokens: 5, ..Usage::default() };
         let figures = Figures { usage, answer_tokens: 0 };
         assert_eq!(figures.line(), "prompt 5 tokens · answer 0");
+    }
+
+    #[test]
+    fn the_line_says_what_was_decided_and_why() {
+        let short = ShortAnswer { tokens: 2, mean: -0.5, min: -1.25, finished: true };
+        let (why, p_end, short) = (Why::Unsure, 0.01, Some(short));
+        let (thinks, trials, extra_tokens) = (true, 3, 60);
+        let auto = Some(ThinkReport { thinks, why, p_end, short, trials, extra_tokens });
+        let ended_by = Some(ThinkEnd::Agreed);
+        let usage =
+            Usage { prompt_tokens: 5, thinking_tokens: 9, ended_by, auto, ..Usage::default() };
+        let line = Figures { usage, answer_tokens: 2 }.line();
+        let end = "thinking 9, ended as trials agreed · answer 2 · auto: thinking, the short \
+                   answer is not sure (log-probability -0.50, least -1.25), 3 trials, 60 tokens \
+                   to decide";
+        assert!(line.ends_with(end), "{line}");
     }
 }

@@ -51,7 +51,7 @@ fn thinking_of_earlier_turns_is_forgotten() {
     let model = thinker();
     let ask = |input| {
         let mut command = greedy("chat", model.path());
-        run(command.args(["--stop", " ", "--max-tokens", "90", "--think", "4"]), input)
+        run(command.args(["--stop", " ", "--max-tokens", "110", "--think", "4"]), input)
     };
     let (forced, skipped) = (ask("a\n"), ask("/fast\na\n"));
     assert_eq!((forced.code, skipped.code), (Some(0), Some(0)), "{forced:?} {skipped:?}");

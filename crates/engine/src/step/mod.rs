@@ -1,5 +1,6 @@
 //! The step, the heart of the engine.
 
+mod auto;
 mod guesses;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use text::{StopStrings, Thinking, Tokenizer};
 
 use crate::Error;
 use crate::answer::{Answer, Chooser, Next};
+use crate::auto::{Course, Stage, Trial};
 use crate::expert_loads::Recorder;
 use crate::handle::RequestId;
 use crate::loader::Loaded;
@@ -68,6 +70,12 @@ pub struct Core {
     /// Further answers to a prompt that is still being computed.
     unborn: BTreeMap<SequenceId, Unborn>,
     born: Vec<Born>,
+    /// Answers whose thinking is being decided, their short and trial answers, and whose these are.
+    courses: BTreeMap<SequenceId, Course>,
+    trials: BTreeMap<SequenceId, Trial>,
+    forks: BTreeMap<SequenceId, SequenceId>,
+    /// What pauses to be judged once the step is committed, and how it ended if it did.
+    paused: Vec<(SequenceId, Option<Finish>)>,
     /// Tokens that each row of the step appends, one after another, and where each row's end.
     appended: Vec<u32>,
     ends: Vec<usize>,
@@ -128,6 +136,10 @@ impl Core {
             requests: BTreeMap::new(),
             unborn: BTreeMap::new(),
             born: Vec::new(),
+            courses: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            forks: BTreeMap::new(),
+            paused: Vec::new(),
             appended: Vec::new(),
             ends: Vec::new(),
             rejected: Vec::new(),
@@ -146,15 +158,25 @@ impl Core {
     pub fn submit(&mut self, id: RequestId, mut request: Request, sinks: Vec<Sink>, now: Micros) {
         let room = self.longest().saturating_sub(request.prompt.len());
         request.max_tokens = request.max_tokens.min(room);
-        match self.take(&request, now) {
+        let auto = self.auto_of(&request);
+        let spare = auto.as_ref().map_or(0, |_| self.spare(&request));
+        match self.take(&request, spare, now) {
             Ok((sequence, stops)) => {
                 let thinking = self.thinking.as_ref();
-                let answer = |choice| Answer::new(&request, choice, stops.clone(), thinking, now);
+                let answer = |choice| {
+                    let mut it = Answer::new(&request, choice, stops.clone(), thinking, now);
+                    if auto.is_none() {
+                        Core::note_no_room(&request, &mut it);
+                    }
+                    it
+                };
                 let mut choices: Vec<Answer> = sinks.into_iter().enumerate().map(answer).collect();
                 let first = choices.remove(0);
                 self.answers.insert(sequence, first);
                 self.requests.entry(id).or_default().push(sequence);
-                if !choices.is_empty() {
+                if let Some(auto) = auto {
+                    self.set_out(sequence, (id, request, auto), stops, choices);
+                } else if !choices.is_empty() {
                     self.unborn.insert(sequence, Unborn { id, choices });
                 }
             }
@@ -162,9 +184,11 @@ impl Core {
         }
     }
 
+    /// Has a request queued, with room for `spare` tokens beside prompt and answer.
     fn take(
         &mut self,
         request: &Request,
+        spare: usize,
         now: Micros,
     ) -> Result<(SequenceId, StopStrings), Refusal> {
         request.params.check()?;
@@ -183,7 +207,7 @@ impl Core {
         }
         let arrival = Arrival {
             tokens: request.prompt.clone(),
-            len_max: n + request.max_tokens,
+            len_max: (n + request.max_tokens + spare).min(max),
             logits_from: None,
             salt: request.salt,
             priority: request.priority,
@@ -289,18 +313,22 @@ impl Core {
             let (own, rest) = logits.split_at(row.wants_logits * vocab);
             logits = rest;
             let mut n_rejected = 0;
-            if let Some(answer) = self.answers.get_mut(&row.sequence)
-                && row.wants_logits > 0
+            let mut next = Next::GoesOn;
+            let before = chooser.appended.len();
+            if row.wants_logits == 0 {
+                // Its prompt goes on.
+            } else if let Some(trial) = self.trials.get_mut(&row.sequence) {
+                next = trial.advance(&mut chooser, own);
+            } else if let Some(course) = self.courses.get_mut(&row.sequence)
+                && let (Stage::Walk, Some(thinking)) = (course.stage, &self.thinking)
             {
+                next = course.walk(&mut chooser, thinking, own);
+            } else if let Some(answer) = self.answers.get_mut(&row.sequence) {
                 let sequence = self.scheduler.sequence(row.sequence);
                 let known = sequence.expect("a row has a sequence").known();
                 let from = row.from + row.n_tokens - row.wants_logits + 1;
-                let next;
                 (n_rejected, next) =
                     answer.advance(&mut chooser, own.chunks_exact(vocab), (known, from));
-                if let Next::Ends(finish) = next {
-                    self.ended.push((row.sequence, finish));
-                }
                 if let Some(unborn) = self.unborn.remove(&row.sequence) {
                     // Each chooses its own first token by the same logits.
                     for mut answer in unborn.choices {
@@ -312,6 +340,16 @@ impl Core {
                         self.born.push(Born { id, parent, answer, first, next });
                     }
                 }
+            }
+            let is_held = || self.answers.get(&row.sequence).is_some_and(Answer::is_held);
+            match next {
+                Next::GoesOn => {}
+                Next::Pauses => self.paused.push((row.sequence, None)),
+                Next::Ends(finish) if is_held() => {
+                    chooser.appended.truncate(before);
+                    self.paused.push((row.sequence, Some(finish)));
+                }
+                Next::Ends(finish) => self.ended.push((row.sequence, finish)),
             }
             self.rejected.push(n_rejected);
             self.ends.push(chooser.appended.len());
@@ -361,6 +399,9 @@ impl Core {
         for (salt, tokens, keep) in std::mem::take(&mut self.forgettable) {
             self.cache.forget(salt, &tokens, keep);
         }
+        for (id, finish) in std::mem::take(&mut self.paused) {
+            self.judge(id, finish);
+        }
     }
 
     /// Notes the pages that nobody will ask for again once this step is committed.
@@ -383,7 +424,7 @@ impl Core {
             self.answers.insert(child, born.answer);
             self.requests.entry(born.id).or_default().push(child);
             match born.next {
-                Next::GoesOn => self.begin(child, &born.first),
+                Next::GoesOn | Next::Pauses => self.begin(child, &born.first),
                 Next::Ends(finish) => {
                     self.scheduler.cancel(child, &mut self.cache);
                     self.end(child, &finish);
@@ -403,6 +444,10 @@ impl Core {
 
     fn end(&mut self, id: SequenceId, finish: &Finish) {
         self.guesses.remove(&id);
+        if self.end_fork(id, finish) {
+            return;
+        }
+        self.end_course(id, finish);
         if let Some(answer) = self.answers.remove(&id) {
             answer.finish(finish.clone());
         }
