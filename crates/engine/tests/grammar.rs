@@ -79,7 +79,7 @@ impl Outcome {
         let (mut tokens, mut thinking, mut answer) = (Vec::new(), String::new(), String::new());
         loop {
             let (pieces, end) = match events.recv().unwrap() {
-                Event::Started { .. } => continue,
+                Event::Started { .. } | Event::Trial(_) => continue,
                 Event::Token(token) => {
                     tokens.push(token.clone());
                     (token.pieces, None)
