@@ -356,11 +356,32 @@ fn an_unsure_answer_is_thought_over_until_trials_agree() {
     let on = answer(folder.path(), Think::On);
     let own = outcome.trials[1].after as usize;
     assert_eq!(outcome.tokens[..own], on.tokens[..own]);
-    let rest = &outcome.tokens[own..];
-    let closed = rest.iter().position(|token| token.1 == Place::Tag).unwrap();
-    assert!(closed <= 2, "the end follows at once: {rest:?}");
+    let words = outcome.thinking.find("Considering the limited time").unwrap();
+    let own = outcome.thinking[..words].trim_end();
+    assert!(on.thinking.starts_with(own), "the end follows at once");
     assert!(on.usage.auto.is_none() && on.trials.is_empty());
     assert_eq!(on.usage.ended_by, Some(ThinkEnd::Reserve));
+}
+
+#[test]
+fn a_model_that_ends_its_answer_while_it_thinks_still_answers() {
+    let folder = model(&script(&[
+        ("<think>", &[("a", 0.5), ("z", 0.5)]),
+        ("z", &[(END, 1.0)]),
+        ("</think>", &[("H", 0.5), ("I", 0.5)]),
+        ("H", &[(END, 1.0)]),
+        ("I", &[(END, 1.0)]),
+    ]));
+    let loaded = load(folder.path(), &options(1));
+    let vocabulary = loaded.vocabulary.clone();
+    let asked: Vec<_> = (0..8).map(|seed| ask(&vocabulary, "Hello", Think::On, seed)).collect();
+    let outcomes = run(&mut Core::new(loaded).unwrap(), asked, 0);
+    let ended: Vec<_> = outcomes.iter().filter(|outcome| outcome.thinking == "z").collect();
+    assert!(!ended.is_empty() && ended.len() < outcomes.len());
+    for outcome in ended {
+        assert_eq!(outcome.usage.ended_by, Some(ThinkEnd::Model));
+        assert!(!outcome.answer.is_empty(), "{outcome:?}");
+    }
 }
 
 #[test]
