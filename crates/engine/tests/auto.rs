@@ -418,6 +418,32 @@ fn a_short_answer_without_an_end_is_given_up_at_its_bound() {
     assert_eq!(outcome.usage.auto.unwrap().short.unwrap().tokens, 5);
 }
 
+#[test]
+fn the_answer_s_part_is_kept_exactly_guessed_or_not_and_for_each_of_several() {
+    let folder = unsure();
+    let mut all = Vec::new();
+    for speculate in [Speculate::Off, Speculate::Ngram] {
+        let loaded = load(folder.path(), &Options { speculate, ..options(4) });
+        let asked = ask(&loaded.vocabulary.clone(), "Hello", Think::On, 5);
+        let max_tokens = asked.max_tokens;
+        let (sinks, events) = sinks(3);
+        let mut core = Core::new(loaded).unwrap();
+        core.submit(RequestId(1), asked, sinks, Micros(0));
+        while step(&mut core) == Progress::Stepped {}
+        let outcomes: Vec<Outcome> = events.iter().map(Outcome::collect).collect();
+        for outcome in &outcomes {
+            assert_eq!(outcome.usage.ended_by, Some(ThinkEnd::Reserve));
+            let thought = outcome.tokens.iter().rposition(|token| token.1 != Place::Answer);
+            let room = max_tokens - text::answer_reserve(max_tokens);
+            let thought = thought.unwrap() + 1;
+            assert!(thought <= room && thought + room / 10 >= room, "{thought} of {room}");
+            assert!(outcome.tokens.len() > thought, "there is an answer");
+        }
+        all.push(outcomes.into_iter().map(|outcome| outcome.tokens).collect::<Vec<_>>());
+    }
+    assert_eq!(all[0], all[1]);
+}
+
 /// Questions that take every course, some of them at once.
 fn questions(vocabulary: &Vocabulary) -> Vec<Request> {
     let asked = |(i, question): (usize, &str)| ask(vocabulary, question, Think::Auto, i as u64);
