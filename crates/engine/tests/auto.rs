@@ -358,11 +358,32 @@ fn an_unsure_answer_is_thought_over_until_trials_agree() {
     let on = answer(folder.path(), Think::On);
     let own = outcome.trials[1].after as usize;
     assert_eq!(outcome.tokens[..own], on.tokens[..own]);
-    let rest = &outcome.tokens[own..];
-    let closed = rest.iter().position(|token| token.1 == Place::Tag).unwrap();
-    assert!(closed <= 2, "the end follows at once: {rest:?}");
+    let words = outcome.thinking.find("Considering the limited time").unwrap();
+    let own = outcome.thinking[..words].trim_end();
+    assert!(on.thinking.starts_with(own), "the end follows at once");
     assert!(on.usage.auto.is_none() && on.trials.is_empty());
     assert_eq!(on.usage.ended_by, Some(ThinkEnd::Reserve));
+}
+
+#[test]
+fn a_model_that_ends_its_answer_while_it_thinks_still_answers() {
+    let folder = model(&script(&[
+        ("<think>", &[("a", 0.5), ("z", 0.5)]),
+        ("z", &[(END, 1.0)]),
+        ("</think>", &[("H", 0.5), ("I", 0.5)]),
+        ("H", &[(END, 1.0)]),
+        ("I", &[(END, 1.0)]),
+    ]));
+    let loaded = load(folder.path(), &options(1));
+    let vocabulary = loaded.vocabulary.clone();
+    let asked: Vec<_> = (0..8).map(|seed| ask(&vocabulary, "Hello", Think::On, seed)).collect();
+    let outcomes = run(&mut Core::new(loaded).unwrap(), asked, 0);
+    let ended: Vec<_> = outcomes.iter().filter(|outcome| outcome.thinking == "z").collect();
+    assert!(!ended.is_empty() && ended.len() < outcomes.len());
+    for outcome in ended {
+        assert_eq!(outcome.usage.ended_by, Some(ThinkEnd::Model));
+        assert!(!outcome.answer.is_empty(), "{outcome:?}");
+    }
 }
 
 #[test]
@@ -397,6 +418,32 @@ fn a_short_answer_without_an_end_is_given_up_at_its_bound() {
         run(&mut Core::new(loaded).unwrap(), vec![Request { max_tokens: 5, ..asked }], 0).remove(0);
     assert_eq!(outcome.usage.completion_tokens, 5);
     assert_eq!(outcome.usage.auto.unwrap().short.unwrap().tokens, 5);
+}
+
+#[test]
+fn the_answer_s_part_is_kept_exactly_guessed_or_not_and_for_each_of_several() {
+    let folder = unsure();
+    let mut all = Vec::new();
+    for speculate in [Speculate::Off, Speculate::Ngram] {
+        let loaded = load(folder.path(), &Options { speculate, ..options(4) });
+        let asked = ask(&loaded.vocabulary.clone(), "Hello", Think::On, 5);
+        let max_tokens = asked.max_tokens;
+        let (sinks, events) = sinks(3);
+        let mut core = Core::new(loaded).unwrap();
+        core.submit(RequestId(1), asked, sinks, Micros(0));
+        while step(&mut core) == Progress::Stepped {}
+        let outcomes: Vec<Outcome> = events.iter().map(Outcome::collect).collect();
+        for outcome in &outcomes {
+            assert_eq!(outcome.usage.ended_by, Some(ThinkEnd::Reserve));
+            let thought = outcome.tokens.iter().rposition(|token| token.1 != Place::Answer);
+            let room = max_tokens - text::answer_reserve(max_tokens);
+            let thought = thought.unwrap() + 1;
+            assert!(thought <= room && thought + room / 10 >= room, "{thought} of {room}");
+            assert!(outcome.tokens.len() > thought, "there is an answer");
+        }
+        all.push(outcomes.into_iter().map(|outcome| outcome.tokens).collect::<Vec<_>>());
+    }
+    assert_eq!(all[0], all[1]);
 }
 
 /// Questions that take every course, some of them at once.
