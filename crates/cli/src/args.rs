@@ -133,9 +133,16 @@ pub(crate) struct AnswerArgs {
     /// Tokens of prompt and answer together [default: what fits, up to 32768].
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
     pub(crate) context: Option<usize>,
-    /// Thinking: on, off, or on for at most so many tokens [default: as the model's template does].
-    #[arg(long, value_name = "on|off|N", value_parser = think)]
+    /// Thinking: on, off, on for at most so many tokens, or auto, as the model's own signals say
+    /// [default: as the model's template does].
+    #[arg(long, value_name = "auto|on|off|N", value_parser = think)]
     pub(crate) think: Option<Think>,
+    /// Tokens of thinking at least: where it would end before, the model is told to wait.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) think_min: u32,
+    /// Where the signals of --think auto turn: a file that `ruminate calibrate` writes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) thinking_thresholds: Option<PathBuf>,
     /// Guess tokens ahead and check them together: by the words before, or by the model's own
     /// layer for it. The answer is the same.
     #[arg(long, value_name = "off|ngram|mtp", value_parser = speculate, default_value = "off",
@@ -157,14 +164,15 @@ pub(crate) fn now_unix_s() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Reads `on`, `off` or a number of tokens.
+/// Reads `auto`, `on`, `off` or a number of tokens.
 pub(crate) fn think(text: &str) -> Result<Think, String> {
     match text {
         "on" => Ok(Think::On),
         "off" => Ok(Think::Off),
+        "auto" => Ok(Think::Auto),
         n => match n.parse() {
             Ok(n) => Ok(Think::Budget(n)),
-            Err(_) => Err("expected on, off or a number of tokens".into()),
+            Err(_) => Err("expected auto, on, off or a number of tokens".into()),
         },
     }
 }
@@ -259,9 +267,10 @@ mod tests {
     }
 
     #[test]
-    fn thinking_is_on_off_or_a_budget() {
+    fn thinking_is_auto_on_off_or_a_budget() {
         assert_eq!(think("on"), Ok(Think::On));
         assert_eq!(think("off"), Ok(Think::Off));
+        assert_eq!(think("auto"), Ok(Think::Auto));
         assert_eq!(think("512"), Ok(Think::Budget(512)));
         assert!(think("maybe").is_err());
     }

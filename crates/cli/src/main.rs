@@ -13,6 +13,7 @@ mod commands;
 mod roofs;
 mod session;
 mod terminal;
+mod thresholds;
 
 use std::panic::PanicHookInfo;
 use std::process::{self, ExitCode};

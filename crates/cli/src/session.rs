@@ -10,7 +10,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use engine::sampler::PartialParams;
 use engine::{
-    Core, Engine, Error, Event, Finish, Options, Request, Think, ThinkStart, Usage, Vocabulary,
+    Core, Engine, Error, Event, Finish, Options, Request, Think, ThinkStart, Thresholds, Usage,
+    Vocabulary,
 };
 use text::{Conversation, Piece, Place};
 
@@ -18,6 +19,7 @@ use crate::args::{AnswerArgs, now_unix_s};
 use crate::terminal::figures::Figures;
 use crate::terminal::interrupt::Interrupts;
 use crate::terminal::notice;
+use crate::thresholds;
 
 /// A model that answers one request after another.
 pub(crate) struct Session {
@@ -31,6 +33,8 @@ pub(crate) struct Session {
     params: PartialParams,
     stops: Vec<String>,
     max_tokens: Option<usize>,
+    think_min: u32,
+    thresholds: Thresholds,
 }
 
 /// A prompt in tokens.
@@ -59,6 +63,7 @@ impl Session {
     /// Loads the model of `args` and starts its engine.
     pub(crate) fn open(args: &AnswerArgs, interrupts: Interrupts) -> anyhow::Result<Session> {
         let params = args.sampling.params()?;
+        let thresholds = args.thinking_thresholds.as_deref().map(thresholds::read).transpose()?;
         let start = Instant::now();
         let options = Options {
             context: args.context,
@@ -80,12 +85,17 @@ impl Session {
             params,
             stops: args.sampling.stop.clone(),
             max_tokens: args.sampling.max_tokens,
+            think_min: args.think_min,
+            thresholds: thresholds.unwrap_or_default(),
         })
     }
 
     /// The prompt that asks for the next turn of a conversation.
     pub(crate) fn chat(&self, talk: &Conversation, think: Think) -> Result<Prompt, Error> {
-        let (tokens, start) = self.vocabulary.prompt(talk, think, now_unix_s())?;
+        let (tokens, mut start) = self.vocabulary.prompt(talk, think, now_unix_s())?;
+        if let Some(start) = &mut start {
+            start.limits.min = self.think_min;
+        }
         Ok(Prompt { tokens, start, think })
     }
 
@@ -115,11 +125,16 @@ impl Session {
         let params = self.params.or(self.vocabulary.params(prompt.think));
         let params = params.fill(RandomState::new().hash_one(()))?;
         let seed = params.seed;
+        let mut start = prompt.start;
+        if let Some(start) = &mut start {
+            let short = self.params.or(self.vocabulary.params(Think::Off)).fill(seed)?;
+            start.judge_by(short, self.thresholds);
+        }
         let request = Request {
             prompt: prompt.tokens,
             max_tokens: self.max_tokens.unwrap_or(usize::MAX),
             params,
-            think: prompt.start,
+            think: start,
             stops: self.stops.clone(),
             ignore_stops: false,
             grammar: None,
@@ -225,7 +240,7 @@ impl Answer {
         heard: &mut dyn FnMut(&Piece) -> io::Result<()>,
     ) -> io::Result<()> {
         let pieces = match event {
-            Event::Started { .. } | Event::Prompt(_) => return Ok(()),
+            Event::Started { .. } | Event::Prompt(_) | Event::Trial(_) => return Ok(()),
             Event::Token(token) => {
                 self.figures.answer_tokens += usize::from(token.place == Place::Answer);
                 token.pieces

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use schedule::Micros;
-use text::{Controls, Piece, Place, Split, StopStrings, Stream, ThinkState, Thinking, Tokenizer};
+use text::{
+    Controls, Piece, Place, Split, StopStrings, Stream, ThinkEnd, ThinkState, Thinking, Tokenizer,
+};
 
+use crate::auto::{Confidence, ShortAnswer, ThinkReport, TrialAnswer, Watch};
 use crate::grammar::{Grammar, GrammarState, Taken};
+use crate::outlet::Outlet;
 use crate::request::{Event, Finish, PromptToken, Request, Sink, Token, Usage};
 use crate::sampler::{self, Mask, Params, Scratch, Turn, raw_logprobs};
 use crate::speculate::Drafter;
@@ -31,7 +35,7 @@ pub(crate) struct Answer {
     /// Its part of the time of its steps.
     compute_s: f64,
     pub(crate) salt: u64,
-    sink: Sink,
+    outlet: Outlet,
     think: Option<ThinkState>,
     grammar: Option<GrammarState>,
     stream: Stream,
@@ -43,13 +47,19 @@ pub(crate) struct Answer {
     first_token: Option<Micros>,
     last_token: Micros,
     pub(crate) drafter: Drafter,
-    /// Kept to reuse its memory.
-    banned: Vec<u32>,
+    /// Where it pauses to be judged, and how sure it is.
+    pub(crate) watch: Watch,
+    confidence: Option<Confidence>,
+    pub(crate) report: Option<ThinkReport>,
+    /// Tokens it has taken and its sequence has not, since it pauses.
+    pub(crate) held: Vec<u32>,
 }
 
 /// What the tokens of a step make of an answer.
 pub(crate) enum Next {
     GoesOn,
+    /// It waits to be judged; its last token is held back.
+    Pauses,
     Ends(Finish),
 }
 
@@ -83,10 +93,10 @@ impl Answer {
         thinking: Option<&Arc<Thinking>>,
         now: Micros,
     ) -> Answer {
-        let think = request
-            .think
-            .zip(thinking)
-            .map(|(start, thinking)| ThinkState::new(thinking.clone(), start.limits, start.inside));
+        let think = request.think.as_ref().zip(thinking).map(|(start, thinking)| {
+            let state = ThinkState::new(thinking.clone(), start.limits, start.inside);
+            state.within(request.max_tokens)
+        });
         let inside = think.as_ref().is_some_and(ThinkState::is_inside);
         let seed = choice_seed(request.params.seed, choice);
         Answer {
@@ -98,7 +108,7 @@ impl Answer {
             min_tokens: request.min_tokens,
             compute_s: 0.0,
             salt: request.salt,
-            sink,
+            outlet: Outlet::Sink(sink),
             think,
             grammar: request.grammar.as_ref().map(Grammar::start),
             stream: Stream::new(Controls::Drop).keeping(&request.shown_controls),
@@ -110,7 +120,10 @@ impl Answer {
             first_token: None,
             last_token: now,
             drafter: Drafter::default(),
-            banned: Vec::new(),
+            watch: Watch::Nothing,
+            confidence: None,
+            report: None,
+            held: Vec::new(),
         }
     }
 
@@ -127,7 +140,7 @@ impl Answer {
         }
         self.started = Some(now);
         self.usage.cached_tokens = n_cached;
-        (self.sink)(Event::Started { n_cached })
+        self.outlet.tell(Event::Started { n_cached })
     }
 
     /// Whether its first token has come: what is behind then is its last token, not its prompt.
@@ -161,7 +174,7 @@ impl Answer {
             let logprob = raw_logprobs(scratch, logits, id, n_top, &mut top)?;
             tokens.push(PromptToken { id, logprob, top });
         }
-        Ok(tokens.is_empty() || (self.sink)(Event::Prompt(tokens)))
+        Ok(tokens.is_empty() || self.outlet.tell(Event::Prompt(tokens)))
     }
 
     /// Chooses what follows by `logits`, rows (V) of which the first belongs to the token before
@@ -185,6 +198,12 @@ impl Answer {
         for (index, logits) in (from..).zip(logits) {
             let before = chooser.appended.len();
             next = self.choose(chooser, logits, &known[..index]);
+            if matches!(next, Next::Pauses) {
+                // Also if it was guessed: its logits would be gone once the answer goes on.
+                self.held.extend(chooser.appended.drain(before..));
+                n_rejected = known.len().saturating_sub(index);
+                break;
+            }
             let guess = known.get(index);
             // The guess stands where the choice would: it is known already.
             if guess.is_some() && chooser.appended.get(before) == guess {
@@ -229,14 +248,23 @@ impl Answer {
                 Err(error) => return Next::Ends(Finish::Failed(error)),
             },
         };
+        let token = match &mut self.think {
+            Some(think) if think.refuses(token) => think.instead(),
+            _ => token,
+        };
         let mut top = Vec::new();
-        let logprob = match self.logprobs {
+        let listens = self.confidence.is_some_and(|confidence| confidence.listens());
+        let logprob = match self.logprobs.or(listens.then_some(0)) {
             None => None,
             Some(n) => match raw_logprobs(chooser.scratch, logits, token, n, &mut top) {
                 Ok(logprob) => Some(logprob),
                 Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
             },
         };
+        if let (Some(confidence), Some(logprob)) = (&mut self.confidence, logprob) {
+            confidence.note(logprob);
+        }
+        let logprob = logprob.filter(|_| self.logprobs.is_some());
         self.first_token.get_or_insert(chooser.now);
         self.last_token = chooser.now;
         let tokenizer = chooser.tokenizer;
@@ -257,36 +285,22 @@ impl Answer {
         logits: &[f32],
         known: &[u32],
     ) -> Result<u32, String> {
-        let think = self.think.as_ref();
-        self.banned.clear();
-        self.banned.extend(think.into_iter().flat_map(ThinkState::banned));
-        if self.usage.completion_tokens < self.min_tokens {
-            self.banned.extend(chooser.tokenizer.stops());
-        }
+        let too_early = self.usage.completion_tokens < self.min_tokens;
         let allowed = match &mut self.grammar {
-            Some(grammar) => grammar.allowed(chooser.tokenizer, think, logits.len())?,
+            Some(grammar) => {
+                grammar.allowed(chooser.tokenizer, self.think.as_ref(), logits.len())?
+            }
             None => None,
         };
         let mask = match allowed {
             Some(bits) => Mask::Only(bits),
-            None if self.banned.is_empty() => Mask::All,
-            None => Mask::Except(&self.banned),
+            None if too_early => Mask::Except(chooser.tokenizer.stops()),
+            None => Mask::All,
         };
         let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
-        let mut draw = |mask: Mask<'_>| {
-            let turn = Turn { prompt, generated, position: known.len() as u64, mask };
-            let drawn = sampler::draw(chooser.scratch, logits, &self.params, &turn);
-            drawn.map(|drawn| drawn.token).map_err(|error| error.to_string())
-        };
-        let token = draw(mask)?;
-        let stops = chooser.tokenizer.stops();
-        let thinks = think.is_some_and(ThinkState::is_inside);
-        if self.grammar.is_none() || !thinks || self.ignore_stops || !stops.contains(&token) {
-            return Ok(token);
-        }
-        // Whoever asked for a form gets an answer: thinking cannot be all there is.
-        self.banned.extend_from_slice(stops);
-        draw(Mask::Except(&self.banned))
+        let turn = Turn { prompt, generated, position: known.len() as u64, mask };
+        let drawn = sampler::draw(chooser.scratch, logits, &self.params, &turn);
+        drawn.map(|drawn| drawn.token).map_err(|error| error.to_string())
     }
 
     /// Takes one token and tells of it.
@@ -322,13 +336,16 @@ impl Answer {
         let mut text = String::new();
         self.stream.push(tokenizer, id, &mut text);
         let (pieces, stopped) = self.pieces(&text);
-        if !(self.sink)(Event::Token(Token { id, place, pieces, logprob, top })) {
+        if !self.outlet.tell(Event::Token(Token { id, place, pieces, logprob, top })) {
             return Next::Ends(Finish::Cancelled);
         }
         match stopped {
             Some(stop) => Next::Ends(Finish::StopString(stop)),
             None if taken == Taken::Complete => Next::Ends(Finish::Stop),
             None if self.usage.completion_tokens == self.max_tokens => Next::Ends(Finish::Length),
+            None if self.watch.pauses(self.usage.completion_tokens, self.think.as_ref()) => {
+                Next::Pauses
+            }
             None => Next::GoesOn,
         }
     }
@@ -391,6 +408,89 @@ impl Answer {
         self.usage.queue_us = since(self.arrived, started);
         self.usage.prompt_us = since(started, first_token);
         self.usage.decode_us = since(first_token, self.last_token);
-        (self.sink)(Event::Finished { finish, usage: self.usage, pieces });
+        self.usage.ended_by = self.think.as_ref().and_then(ThinkState::ended_by);
+        self.usage.auto = self.report.map(|report| ThinkReport {
+            short: report.short.or_else(|| self.sureness(matches!(finish, Finish::Stop))),
+            ..report
+        });
+        self.outlet.tell(Event::Finished { finish, usage: self.usage, pieces });
+    }
+}
+
+/// Answers whose thinking the engine decides.
+impl Answer {
+    /// A short answer instead of this one, which has not begun. What it tells is held back until
+    /// [`Answer::release`], and its first `n_judged` tokens are weighed.
+    pub(crate) fn short(
+        &self,
+        request: &Request,
+        choice: usize,
+        stops: StopStrings,
+        thinking: Option<&Arc<Thinking>>,
+        n_judged: u32,
+    ) -> Answer {
+        let nowhere: Sink = Box::new(|_| true);
+        let mut short = Answer::new(request, (choice, nowhere), stops, thinking, self.arrived);
+        short.outlet = Outlet::Held(Vec::new());
+        short.confidence = Some(Confidence::new(n_judged));
+        short.started = self.started;
+        short.usage.cached_tokens = self.usage.cached_tokens;
+        short
+    }
+
+    /// Whether what it tells is held back.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.outlet, Outlet::Held(_))
+    }
+
+    /// Tells what was held back to whom `of` told; false if nobody listens.
+    pub(crate) fn release(&mut self, of: Answer) -> bool {
+        self.watch = Watch::Nothing;
+        let Outlet::Held(events) = std::mem::replace(&mut self.outlet, of.outlet) else {
+            return true;
+        };
+        events.into_iter().all(|event| self.outlet.tell(event))
+    }
+
+    /// How sure it is so far.
+    pub(crate) fn sureness(&self, finished: bool) -> Option<ShortAnswer> {
+        let confidence = self.confidence?;
+        // What ended after the tokens that were weighed is not short.
+        let finished = finished && confidence.n() as usize == self.usage.completion_tokens;
+        Some(confidence.of_answer(finished))
+    }
+
+    /// Whether it has thought.
+    pub(crate) fn has_thought(&self) -> bool {
+        self.usage.thinking_tokens > 0
+    }
+
+    pub(crate) fn completion_tokens(&self) -> usize {
+        self.usage.completion_tokens
+    }
+
+    pub(crate) fn thinking_tokens(&self) -> usize {
+        self.usage.thinking_tokens
+    }
+
+    /// Tells of a trial; false if nobody listens.
+    pub(crate) fn tell_trial(&mut self, trial: TrialAnswer) -> bool {
+        self.outlet.tell(Event::Trial(trial))
+    }
+
+    /// Ends the thinking of an answer that pauses. What must follow is held with the rest.
+    pub(crate) fn conclude(&mut self, tokenizer: &Tokenizer) -> Next {
+        let mut next = Next::GoesOn;
+        if let Some(think) = &mut self.think {
+            think.end(ThinkEnd::Agreed);
+        }
+        let mut held = std::mem::take(&mut self.held);
+        while let (Next::GoesOn, Some(token)) =
+            (&next, self.think.as_ref().and_then(ThinkState::forced))
+        {
+            next = self.take(tokenizer, token, (None, Vec::new()), &mut held);
+        }
+        self.held = held;
+        next
     }
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod auto;
 mod error;
 mod expert_loads;
 pub mod grammar;
@@ -16,6 +17,7 @@ mod handle;
 mod loader;
 pub mod memory;
 mod meter;
+mod outlet;
 mod plan;
 mod request;
 pub mod sampler;
@@ -25,6 +27,10 @@ mod step;
 mod vocabulary;
 
 pub use answer::choice_seed;
+pub use auto::{
+    Auto, SHORT_TOKENS_MAX, ShortAnswer, TRIAL_EVERY_MIN, TRIAL_TOKENS, TRIALS_MAX, ThinkReport,
+    Thresholds, TrialAnswer, Why,
+};
 pub use error::Error;
 pub use handle::{Engine, RequestId};
 pub use loader::{CacheSize, Loaded, Options};

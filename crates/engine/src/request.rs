@@ -1,8 +1,11 @@
 //! What is asked of the engine, and what it tells: plain data.
 
-use schedule::{ClientId, Micros, Priority};
-use text::{Piece, Place, ThinkLimits};
+use std::sync::Arc;
 
+use schedule::{ClientId, Micros, Priority};
+use text::{Piece, Place, ThinkEnd, ThinkLimits};
+
+use crate::auto::{Auto, ThinkReport, Thresholds, TrialAnswer};
 use crate::grammar::Grammar;
 use crate::sampler::{self, Params, TokenLogprob};
 
@@ -40,11 +43,23 @@ pub struct Request {
 }
 
 /// How an answer begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ThinkStart {
     pub limits: ThinkLimits,
     /// The first token is already thinking.
     pub inside: bool,
+    /// If the engine is to decide whether to think.
+    pub auto: Option<Arc<Auto>>,
+}
+
+impl ThinkStart {
+    /// Says how a short answer is sampled and where the signals turn, if the engine decides.
+    pub fn judge_by(&mut self, short: Params, thresholds: Thresholds) {
+        if let Some(auto) = &mut self.auto {
+            let auto = Arc::make_mut(auto);
+            (auto.params, auto.thresholds) = (Some(short), thresholds);
+        }
+    }
 }
 
 /// Takes the events of one request; false once nobody listens, which cancels it.
@@ -60,6 +75,8 @@ pub enum Event {
     /// The next tokens of its prompt, if they were to be scored.
     Prompt(Vec<PromptToken>),
     Token(Token),
+    /// An answer was tried while thinking; it is no part of the text.
+    Trial(TrialAnswer),
     /// The last event.
     Finished {
         finish: Finish,
@@ -125,7 +142,7 @@ pub enum Refusal {
 }
 
 /// What a request took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
     pub prompt_tokens: usize,
     /// Of them, those that were in the cache.
@@ -139,10 +156,22 @@ pub struct Usage {
     pub accepted_tokens: usize,
     /// Its part of the time that its steps took.
     pub compute_us: u64,
+    /// What ended its thinking; none if there was none, or it was cut off.
+    pub ended_by: Option<ThinkEnd>,
+    /// What was decided in `auto`; none if it did not come to that.
+    pub auto: Option<ThinkReport>,
     /// From its arrival to its first step.
     pub queue_us: u64,
     /// From there to its first token.
     pub prompt_us: u64,
     /// From there to its last token.
     pub decode_us: u64,
+}
+
+/// Tells sinks that their request was not taken.
+pub(crate) fn refuse(sinks: Vec<Sink>, refusal: &Refusal) {
+    for mut sink in sinks {
+        let finish = Finish::Refused(refusal.clone());
+        sink(Event::Finished { finish, usage: Usage::default(), pieces: Vec::new() });
+    }
 }

@@ -11,6 +11,7 @@ use text::{
 };
 
 use crate::Error;
+use crate::auto::{Auto, Thresholds};
 use crate::request::ThinkStart;
 use crate::sampler::{Card, PartialParams};
 
@@ -24,6 +25,8 @@ pub enum Think {
     On,
     /// On, for at most so many tokens.
     Budget(u32),
+    /// As the engine decides, by the model's own signals.
+    Auto,
 }
 
 /// Everything between text and tokens.
@@ -130,13 +133,22 @@ impl Vocabulary {
         };
         let (mode, budget) = match think {
             Think::Default => (ThinkMode::Auto, None),
+            Think::Auto => (ThinkMode::On, None),
             Think::Off | Think::Budget(0) => (ThinkMode::Off, None),
             Think::On => (ThinkMode::On, None),
             Think::Budget(n) => (ThinkMode::On, Some(n)),
         };
         let rendered = thinking.render(template, conversation, &options, mode)?;
+        let auto = match think {
+            Think::Auto => {
+                let short = thinking.render(template, conversation, &options, ThinkMode::Off)?;
+                let prompt = self.encode(&short.prompt)?;
+                Some(Arc::new(Auto { prompt, params: None, thresholds: Thresholds::default() }))
+            }
+            _ => None,
+        };
         let limits = ThinkLimits { budget, min: 0 };
-        let start = ThinkStart { limits, inside: rendered.inside };
+        let start = ThinkStart { limits, inside: rendered.inside, auto };
         Ok((self.encode(&rendered.prompt)?, Some(start)))
     }
 

@@ -73,7 +73,7 @@ impl Outcome {
         let (mut tokens, mut thinking, mut answer) = (Vec::new(), String::new(), String::new());
         loop {
             let (pieces, end) = match events.recv().unwrap() {
-                Event::Started { .. } | Event::Prompt(_) => continue,
+                Event::Started { .. } | Event::Prompt(_) | Event::Trial(_) => continue,
                 Event::Token(token) => {
                     tokens.push(token.clone());
                     (token.pieces, None)
@@ -200,7 +200,7 @@ fn a_budget_ends_thinking_and_the_answer_follows() {
             Conversation { messages: vec![Message::new(Role::User, "2 + 2?")], tools: Vec::new() };
         let vocabulary = loaded.vocabulary.clone();
         let (prompt, start) = vocabulary.prompt(&conversation, Think::Budget(20), 0).unwrap();
-        assert_eq!(start.unwrap().limits.budget, Some(20));
+        assert_eq!(start.as_ref().unwrap().limits.budget, Some(20));
         // As if the model had opened its thinking at once.
         let start = ThinkStart { inside: true, ..start.unwrap() };
         let mut core = Core::new(loaded).unwrap();
@@ -224,7 +224,7 @@ fn a_budget_ends_thinking_and_the_answer_follows() {
 fn thinking_cannot_end_before_its_minimum() {
     let mut core = Core::new(load("qwen3", &options(1))).unwrap();
     let limits = ThinkLimits { budget: Some(40), min: 30 };
-    let think = Some(ThinkStart { limits, inside: true });
+    let think = Some(ThinkStart { limits, inside: true, auto: None });
     let ask = Request { think, ..request(&[5, 6, 7], 220, params(1.0, 1)) };
     let outcome = run(&mut core, vec![ask], 0).remove(0);
     let end = outcome.tokens.iter().position(|token| token.place == Place::Tag).unwrap();
@@ -290,7 +290,8 @@ fn several_answers_share_a_prompt_and_each_is_what_its_seed_gives_alone() {
 #[test]
 fn the_next_turn_finds_its_prefix_warm_and_the_thinking_gone() {
     let mut core = Core::new(load("qwen3", &options(2))).unwrap();
-    let think = Some(ThinkStart { limits: ThinkLimits { budget: Some(9), min: 0 }, inside: true });
+    let limits = ThinkLimits { budget: Some(9), min: 0 };
+    let think = Some(ThinkStart { limits, inside: true, auto: None });
     let prompt = &prompts()[1];
     let ask = Request { think, ..request(prompt, 140, params(1.0, 1)) };
     let outcome = run(&mut core, vec![ask], 0).remove(0);
@@ -347,7 +348,7 @@ fn scored(core: &mut Core, prompt: &[u32], n_sinks: usize) -> Vec<(u32, u32)> {
                 assert!(matches!(finish, Finish::Length), "{finish:?}");
                 n_answers += 1;
             }
-            Event::Started { .. } | Event::Token(_) => {}
+            Event::Started { .. } | Event::Token(_) | Event::Trial(_) => {}
         }
     }
     assert_eq!(n_answers, n_sinks);

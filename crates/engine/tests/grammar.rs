@@ -81,7 +81,7 @@ impl Outcome {
         let (mut tokens, mut thinking, mut answer) = (Vec::new(), String::new(), String::new());
         loop {
             let (pieces, end) = match events.recv().unwrap() {
-                Event::Started { .. } | Event::Prompt(_) => continue,
+                Event::Started { .. } | Event::Prompt(_) | Event::Trial(_) => continue,
                 Event::Token(token) => {
                     tokens.push(token.clone());
                     (token.pieces, None)
@@ -332,7 +332,7 @@ fn the_grammar_waits_until_thinking_has_ended_and_the_budget_stays_exact() {
     for speculate in [Speculate::Off, Speculate::Ngram] {
         let with = |seed: u64| {
             let limits = ThinkLimits { budget: Some(12), min: 0 };
-            let think = Some(ThinkStart { limits, inside: true });
+            let think = Some(ThinkStart { limits, inside: true, auto: None });
             let grammar = grammars.compile(&GrammarSource::Regex("[ab]{6}".into())).unwrap();
             Request { think, ..request(Some(grammar), 300, seed) }
         };
@@ -357,7 +357,7 @@ fn a_model_that_may_open_thinking_or_answer_does_one_of_the_two() {
     let grammars = grammars("qwen3");
     let with = |seed: u64| {
         let limits = ThinkLimits { budget: Some(8), min: 0 };
-        let think = Some(ThinkStart { limits, inside: false });
+        let think = Some(ThinkStart { limits, inside: false, auto: None });
         let grammar = grammars.compile(&GrammarSource::Regex("[0-9]{3}".into())).unwrap();
         Request { think, ..request(Some(grammar), 200, seed) }
     };

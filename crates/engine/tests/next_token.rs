@@ -134,7 +134,7 @@ fn matching(
         let (mut tokens, mut used) = (Vec::new(), Usage::default());
         for event in events.try_iter() {
             match event {
-                Event::Started { .. } | Event::Prompt(_) => {}
+                Event::Started { .. } | Event::Prompt(_) | Event::Trial(_) => {}
                 Event::Token(token) => tokens.push((token.id, token.logprob.unwrap().to_bits())),
                 Event::Finished { usage, .. } => used = usage,
             }

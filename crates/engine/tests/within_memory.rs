@@ -184,7 +184,7 @@ fn generate(engine: &Engine) -> Outcome<Vec<u32>> {
             Event::Token(token) => tokens.push(token.id),
             Event::Finished { finish: Finish::Length, .. } => return Ok(tokens),
             Event::Finished { finish, .. } => return Err(format!("{finish:?}").into()),
-            Event::Started { .. } | Event::Prompt(_) => {}
+            Event::Started { .. } | Event::Prompt(_) | Event::Trial(_) => {}
         }
     }
     Err("an answer without an end".into())

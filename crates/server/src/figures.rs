@@ -73,6 +73,8 @@ mod tests {
         drafted_tokens: 0,
         accepted_tokens: 0,
         compute_us: 1_800_000_000,
+        ended_by: None,
+        auto: None,
         queue_us: 0,
         prompt_us: 0,
         decode_us: 0,

@@ -52,6 +52,8 @@ pub struct Defaults {
     pub think: ThinkWish,
     /// Tokens of thinking that no request may exceed.
     pub think_max: Option<u32>,
+    /// Where the signals turn that `auto` goes by.
+    pub thresholds: engine::Thresholds,
     pub params: PartialParams,
     /// Tokens of an answer; what the context holds if none.
     pub max_tokens: Option<usize>,

@@ -29,7 +29,8 @@ pub use markup::Specials;
 pub use prompt::Prompt;
 pub use stream::{STOP_BYTES_MAX, STOPS_MAX, StopStrings, Stream};
 pub use thinking::{
-    Piece, Place, Split, ThinkLimits, ThinkMode, ThinkPrompt, ThinkState, Thinking, starts_inside,
+    LoopDetector, Piece, Place, Split, ThinkEnd, ThinkLimits, ThinkMode, ThinkPrompt, ThinkState,
+    Thinking, answer_reserve, starts_inside,
 };
 pub use tokenizer::{Controls, GgufVocab, Tokenizer, TokenizerConfig, VocabSource};
 pub use tools::{CALLS_MAX, ToolFormat, ToolParser, ToolPiece, ToolStyle};

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod calibrate;
 mod chat;
 mod completions;
 mod inspect;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Score(score::Args),
     /// Measure a model beside what this machine could do.
     Bench(bench::Args),
+    /// Find where thinking in auto begins and ends, on questions with known answers.
+    Calibrate(calibrate::Args),
     /// Say what a model will do and earn on given machines.
     Plan(plan::Args),
     /// Download a model from the hub.
@@ -55,6 +58,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Score(args) => score::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Calibrate(args) => calibrate::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Plan(args) => plan::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Quantize(args) => quantize::run(&args).map(|()| ExitCode::SUCCESS),

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use engine::Finish;
+use engine::{Finish, ThinkReport, Why};
 use formats::Method;
 use serde_json::json;
-use text::{Conversation, Message, Role};
+use text::{Conversation, Message, Role, ThinkEnd};
 
 use crate::args::{AnswerArgs, Usage};
 use crate::session::{Answer, Session};
@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   ruminate run Qwen/Qwen3-8B-GGUF:Q4_K_M \"How many primes are below 100?\"
   ruminate run ./model.gguf --think off --temperature 0 \"Translate: good morning\"
+  ruminate run ./model.gguf --think auto \"What is 17 * 23?\"
   ruminate run ./model.gguf --think 2000 --json \"...\" | jq -r .answer
   git diff | ruminate run ./model.gguf \"Write a commit message for this:\"
   ruminate run ./model.gguf --raw \"Once upon a time\" --max-tokens 64
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[arg(value_name = "PROMPT")]
     prompt: Option<String>,
     /// Let the text go on as it is, without the model's chat template.
-    #[arg(long, conflicts_with_all = ["system", "think"])]
+    #[arg(long, conflicts_with_all = ["system", "think", "think_min"])]
     raw: bool,
     /// Print one JSON object: answer, thinking, finish, usage, timings.
     #[arg(long)]
@@ -109,6 +110,8 @@ fn describe(session: &Session, answer: &Answer) -> serde_json::Value {
         "answer": answer.text,
         "thinking": session.vocabulary.thinking.is_some().then_some(&answer.thinking),
         "finish": finish_name(&answer.finish),
+        "thinking_ended_by": usage.ended_by.map(end_name),
+        "auto": usage.auto.as_ref().map(report),
         "seed": answer.seed,
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
@@ -144,6 +147,47 @@ fn describe(session: &Session, answer: &Answer) -> serde_json::Value {
             "direct": experts.is_direct,
         })),
     })
+}
+
+/// What `--think auto` decided, and by which signals.
+fn report(report: &ThinkReport) -> serde_json::Value {
+    let short = report.short.map(|short| {
+        json!({
+            "tokens": short.tokens,
+            "mean_logprob": short.mean,
+            "min_logprob": short.min,
+            "finished": short.finished,
+        })
+    });
+    json!({
+        "thinks": report.thinks,
+        "why": why_name(report.why),
+        "p_end": report.p_end,
+        "short": short,
+        "trials": report.trials,
+        "extra_tokens": report.extra_tokens,
+    })
+}
+
+fn why_name(why: Why) -> &'static str {
+    match why {
+        Why::EndsAtOnce => "ends_at_once",
+        Why::Confident => "confident",
+        Why::Unsure => "unsure",
+        Why::Unfinished => "unfinished",
+        Why::ThoughtAnyway => "thought_anyway",
+        Why::NoRoom => "no_room",
+    }
+}
+
+fn end_name(end: ThinkEnd) -> &'static str {
+    match end {
+        ThinkEnd::Model => "model",
+        ThinkEnd::Budget => "budget",
+        ThinkEnd::Reserve => "reserve",
+        ThinkEnd::Loop => "loop",
+        ThinkEnd::Agreed => "agreed",
+    }
 }
 
 fn finish_name(finish: &Finish) -> &'static str {

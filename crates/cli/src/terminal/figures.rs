@@ -1,6 +1,7 @@
 //! The one line of figures below an answer.
 
 use engine::{ExpertStatistics, Usage};
+use text::ThinkEnd;
 
 /// How many tokens an answer took, and how fast they came.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,13 @@ impl Figures {
         }
         if usage.thinking_tokens > 0 {
             line += &format!(" · thinking {}", usage.thinking_tokens);
+            match usage.ended_by {
+                None | Some(ThinkEnd::Model) => {}
+                Some(ThinkEnd::Budget) => line += ", all of its budget",
+                Some(ThinkEnd::Reserve) => line += ", ended to leave room for the answer",
+                Some(ThinkEnd::Loop) => line += ", ended in a loop",
+                Some(ThinkEnd::Agreed) => line += ", ended as trials agreed",
+            }
         }
         line += &format!(" · answer {}", self.answer_tokens);
         if let Some(rate) = self.decode_tok_per_s() {
@@ -59,6 +67,9 @@ impl Figures {
             line += &format!(", {:.2} GB read", experts.bytes_read as f64 / 1e9);
             line += &format!(" at {:.0} % of the disk's speed", 100.0 * experts.disk_share());
         }
+        if let Some(report) = &usage.auto {
+            line += &format!(" · auto: {}", report);
+        }
         line
     }
 }
@@ -71,6 +82,7 @@ fn rate(n: usize, us: u64) -> Option<f64> {
 mod tests {
     use std::time::Duration;
 
+    use engine::{ShortAnswer, ThinkReport, Why};
     use formats::Method;
 
     use super::*;
@@ -124,5 +136,21 @@ mod tests {
         let line = "prompt 5 tokens · answer 9 · guessed 6, 3 right, 1.50 tokens a step \
                     · experts 75 % in memory, 0.50 GB read at 25 % of the disk's speed";
         assert_eq!(figures.line(), line);
+    }
+
+    #[test]
+    fn the_line_says_what_was_decided_and_why() {
+        let short = ShortAnswer { tokens: 2, mean: -0.5, min: -1.25, finished: true };
+        let (why, p_end, short) = (Why::Unsure, 0.01, Some(short));
+        let (thinks, trials, extra_tokens) = (true, 3, 60);
+        let auto = Some(ThinkReport { thinks, why, p_end, short, trials, extra_tokens });
+        let ended_by = Some(ThinkEnd::Agreed);
+        let usage =
+            Usage { prompt_tokens: 5, thinking_tokens: 9, ended_by, auto, ..Usage::default() };
+        let line = Figures { usage, answer_tokens: 2, experts: None }.line();
+        let end = "thinking 9, ended as trials agreed · answer 2 · auto: thinking, the short \
+                   answer is not sure (log-probability -0.50, least -1.25), 3 trials, 60 tokens \
+                   to decide";
+        assert!(line.ends_with(end), "{line}");
     }
 }

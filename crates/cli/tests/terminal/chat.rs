@@ -51,13 +51,14 @@ fn thinking_of_earlier_turns_is_forgotten() {
     let model = thinker();
     let ask = |input| {
         let mut command = greedy("chat", model.path());
-        run(command.args(["--stop", " ", "--max-tokens", "90", "--think", "4"]), input)
+        command.args(["--stop", " ", "--max-tokens", "30", "--think", "20", "--context", "140"]);
+        run(&mut command, input)
     };
     let (forced, skipped) = (ask("a\n"), ask("/fast\na\n"));
     assert_eq!((forced.code, skipped.code), (Some(0), Some(0)), "{forced:?} {skipped:?}");
-    // A context of 256 tokens holds three turns only if no thinking stays.
+    // The context holds three turns, and 20 tokens more: no thinking stays of any.
     let three = ask("a\nb\nc\n");
-    assert_eq!(three.code, Some(0), "{three:?}");
+    assert!(three.code == Some(0) && !three.err.contains("is full"), "{three:?}");
 }
 
 #[test]

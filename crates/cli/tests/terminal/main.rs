@@ -8,6 +8,7 @@ mod pull;
 mod run;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod thinking;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -34,7 +34,18 @@ fn off_a_terminal_stdout_is_the_answer_alone() {
 fn the_json_of_an_answer_has_its_figures() {
     let mut command = greedy("run", &golden("qwen3"));
     let found = described(command.args(["--max-tokens", "9", "--seed", "5", "Hello"]), "");
-    let fields = ["model", "answer", "thinking", "finish", "seed", "usage", "timings", "experts"];
+    let fields = [
+        "model",
+        "answer",
+        "thinking",
+        "finish",
+        "thinking_ended_by",
+        "auto",
+        "seed",
+        "usage",
+        "timings",
+        "experts",
+    ];
     assert_eq!(keys(&found), fields);
     assert_eq!(found["finish"], "length");
     assert_eq!(found["seed"], 5);
@@ -156,9 +167,13 @@ fn thinking_is_off_on_or_as_long_as_its_budget() {
     let off = ask("off", "30");
     assert_eq!((&off["thinking"], &off["usage"]["thinking_tokens"]), (&"".into(), &0.into()));
     assert_eq!(off["usage"]["answer_tokens"], 30);
+    // A quarter is kept for the answer, and what closes thinking goes before it.
     let on = ask("on", "30");
-    assert_eq!((&on["answer"], &on["usage"]["thinking_tokens"]), (&"".into(), &30.into()));
-    assert_eq!(on["usage"]["answer_tokens"], 0);
+    assert_eq!(
+        (&on["thinking_ended_by"], &on["usage"]["completion_tokens"]),
+        (&"reserve".into(), &30.into())
+    );
+    assert_eq!(on["usage"]["answer_tokens"], 7);
     for budget in [1_u64, 10, 20] {
         let found = ask(&budget.to_string(), "180");
         let tokens = found["usage"]["thinking_tokens"].as_u64().unwrap() - forced_tokens();

@@ -11,7 +11,8 @@ impl Core {
         if self.speculate == Speculate::Off || self.scheduler.statistics(&self.cache).n_queued > 0 {
             return;
         }
-        let rows = self.answers.len() + DRAFT_ROWS_MAX.min(DRAFTS_MAX * self.answers.len());
+        let rows = self.answers.len() + self.trials.len();
+        let rows = rows + DRAFT_ROWS_MAX.min(DRAFTS_MAX * self.answers.len());
         if rows > self.decoder.limits().logits_per_step {
             return;
         }

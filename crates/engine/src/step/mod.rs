@@ -1,5 +1,7 @@
 //! The step, the heart of the engine.
 
+mod auto;
+mod choices;
 mod guesses;
 
 use std::collections::BTreeMap;
@@ -17,14 +19,16 @@ use text::{StopStrings, Thinking, Tokenizer};
 
 use crate::Error;
 use crate::answer::{Answer, Chooser, Next};
+use crate::auto::{Course, Stage, Trial};
 use crate::expert_loads::Recorder;
 use crate::handle::RequestId;
 use crate::loader::Loaded;
 use crate::meter::{Meter, Spent};
-use crate::request::{Event, Finish, Refusal, Request, Sink, Usage};
+use crate::request::{Finish, Refusal, Request, Sink, refuse};
 use crate::sampler::Scratch;
 use crate::speculate::Speculate;
 
+use choices::{Born, Unborn};
 pub use schedule::Statistics;
 
 /// Sequences that may wait, and what else the scheduler bounds.
@@ -37,21 +41,6 @@ const OVERDUE_AFTER: Micros = Micros(2_000_000);
 pub enum Progress {
     Idle,
     Stepped,
-}
-
-/// A further answer whose first tokens are chosen.
-struct Born {
-    id: RequestId,
-    parent: SequenceId,
-    answer: Answer,
-    first: Vec<u32>,
-    next: Next,
-}
-
-/// The answers that will share a prompt with the one that computes it.
-struct Unborn {
-    id: RequestId,
-    choices: Vec<Answer>,
 }
 
 /// The engine without a thread: whoever owns it calls [`Core::step`].
@@ -71,6 +60,12 @@ pub struct Core {
     /// Further answers to a prompt that is still being computed.
     unborn: BTreeMap<SequenceId, Unborn>,
     born: Vec<Born>,
+    /// Answers whose thinking is being decided, their short and trial answers, and whose these are.
+    courses: BTreeMap<SequenceId, Course>,
+    trials: BTreeMap<SequenceId, Trial>,
+    forks: BTreeMap<SequenceId, SequenceId>,
+    /// What pauses to be judged once the step is committed, and how it ended if it did.
+    paused: Vec<(SequenceId, Option<Finish>)>,
     /// Tokens that each row of the step appends, one after another, and where each row's end.
     appended: Vec<u32>,
     ends: Vec<usize>,
@@ -134,6 +129,10 @@ impl Core {
             requests: BTreeMap::new(),
             unborn: BTreeMap::new(),
             born: Vec::new(),
+            courses: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            forks: BTreeMap::new(),
+            paused: Vec::new(),
             appended: Vec::new(),
             ends: Vec::new(),
             rejected: Vec::new(),
@@ -153,15 +152,25 @@ impl Core {
     pub fn submit(&mut self, id: RequestId, mut request: Request, sinks: Vec<Sink>, now: Micros) {
         let room = self.longest().saturating_sub(request.prompt.len());
         request.max_tokens = request.max_tokens.min(room);
-        match self.take(&request, now) {
+        let auto = self.auto_of(&request);
+        let spare = auto.as_ref().map_or(0, |_| self.spare(&request));
+        match self.take(&request, spare, now) {
             Ok((sequence, stops)) => {
                 let thinking = self.thinking.as_ref();
-                let answer = |choice| Answer::new(&request, choice, stops.clone(), thinking, now);
+                let answer = |choice| {
+                    let mut it = Answer::new(&request, choice, stops.clone(), thinking, now);
+                    if auto.is_none() {
+                        Core::note_no_room(&request, &mut it);
+                    }
+                    it
+                };
                 let mut choices: Vec<Answer> = sinks.into_iter().enumerate().map(answer).collect();
                 let first = choices.remove(0);
                 self.answers.insert(sequence, first);
                 self.requests.entry(id).or_default().push(sequence);
-                if !choices.is_empty() {
+                if let Some(auto) = auto {
+                    self.set_out(sequence, (id, request, auto), stops, choices);
+                } else if !choices.is_empty() {
                     self.unborn.insert(sequence, Unborn { id, choices });
                 }
             }
@@ -169,9 +178,11 @@ impl Core {
         }
     }
 
+    /// Has a request queued, with room for `spare` tokens beside prompt and answer.
     fn take(
         &mut self,
         request: &Request,
+        spare: usize,
         now: Micros,
     ) -> Result<(SequenceId, StopStrings), Refusal> {
         request.params.check()?;
@@ -190,7 +201,7 @@ impl Core {
         }
         let arrival = Arrival {
             tokens: request.prompt.clone(),
-            len_max: n + request.max_tokens,
+            len_max: (n + request.max_tokens + spare).min(max),
             // The logits of a token say how likely the next one is.
             logits_from: request.prompt_logprobs.map(|_| 0),
             salt: request.salt,
@@ -341,18 +352,22 @@ impl Core {
             let (own, rest) = logits.split_at(row.wants_logits * vocab);
             logits = rest;
             let mut n_rejected = 0;
-            if let Some(answer) = self.answers.get_mut(&row.sequence)
-                && row.wants_logits > 0
+            let mut next = Next::GoesOn;
+            let before = chooser.appended.len();
+            if row.wants_logits == 0 {
+                // Its prompt goes on.
+            } else if let Some(trial) = self.trials.get_mut(&row.sequence) {
+                next = trial.advance(&mut chooser, own);
+            } else if let Some(course) = self.courses.get_mut(&row.sequence)
+                && let (Stage::Walk, Some(thinking)) = (course.stage, &self.thinking)
             {
+                next = course.walk(&mut chooser, thinking, own);
+            } else if let Some(answer) = self.answers.get_mut(&row.sequence) {
                 let sequence = self.scheduler.sequence(row.sequence);
                 let known = sequence.expect("a row has a sequence").known();
                 let from = row.from + row.n_tokens - row.wants_logits + 1;
-                let next;
                 (n_rejected, next) =
                     answer.advance(&mut chooser, own.chunks_exact(vocab), (known, from));
-                if let Next::Ends(finish) = next {
-                    self.ended.push((row.sequence, finish));
-                }
                 if from + row.wants_logits > known.len()
                     && let Some(unborn) = self.unborn.remove(&row.sequence)
                 {
@@ -367,6 +382,16 @@ impl Core {
                         self.born.push(Born { id, parent, answer, first, next });
                     }
                 }
+            }
+            let is_held = || self.answers.get(&row.sequence).is_some_and(Answer::is_held);
+            match next {
+                Next::GoesOn => {}
+                Next::Pauses => self.paused.push((row.sequence, None)),
+                Next::Ends(finish) if is_held() => {
+                    chooser.appended.truncate(before);
+                    self.paused.push((row.sequence, Some(finish)));
+                }
+                Next::Ends(finish) => self.ended.push((row.sequence, finish)),
             }
             self.rejected.push(n_rejected);
             self.ends.push(chooser.appended.len());
@@ -416,6 +441,9 @@ impl Core {
         for (salt, tokens, keep) in std::mem::take(&mut self.forgettable) {
             self.cache.forget(salt, &tokens, keep);
         }
+        for (id, finish) in std::mem::take(&mut self.paused) {
+            self.judge(id, finish);
+        }
     }
 
     /// Notes the pages that nobody will ask for again once this step is committed.
@@ -430,34 +458,12 @@ impl Core {
         }
     }
 
-    /// Shares the pages of a computed prompt among its answers, and lets each begin.
-    fn give_birth(&mut self, parent: SequenceId, first: &[u32], finished: bool) {
-        let born: Vec<Born> = self.born.extract_if(.., |born| born.parent == parent).collect();
-        let children = self.scheduler.fork(parent, born.len(), &mut self.cache);
-        for (child, born) in children.into_iter().zip(born) {
-            self.answers.insert(child, born.answer);
-            self.requests.entry(born.id).or_default().push(child);
-            match born.next {
-                Next::GoesOn => self.begin(child, &born.first),
-                Next::Ends(finish) => {
-                    self.scheduler.cancel(child, &mut self.cache);
-                    self.end(child, &finish);
-                }
-            }
-        }
-        if finished {
-            self.scheduler.cancel(parent, &mut self.cache);
-        } else {
-            self.begin(parent, first);
-        }
-    }
-
-    fn begin(&mut self, id: SequenceId, first: &[u32]) {
-        self.scheduler.extend(id, first).expect("a first token fits, or the prompt was refused");
-    }
-
     fn end(&mut self, id: SequenceId, finish: &Finish) {
         self.guesses.remove(&id);
+        if self.end_fork(id, finish) {
+            return;
+        }
+        self.end_course(id, finish);
         if let Some(answer) = self.answers.remove(&id) {
             answer.finish(finish.clone());
         }
@@ -477,13 +483,5 @@ impl Drop for Core {
             // The file of a moment ago stays.
             let _ = recorder.write(&self.decoder);
         }
-    }
-}
-
-/// Tells sinks that their request was not taken.
-pub(crate) fn refuse(sinks: Vec<Sink>, refusal: &Refusal) {
-    for mut sink in sinks {
-        let finish = Finish::Refused(refusal.clone());
-        sink(Event::Finished { finish, usage: Usage::default(), pieces: Vec::new() });
     }
 }

@@ -129,6 +129,8 @@ impl Choice {
                 };
                 parts.push(Part::Prompt(tokens.iter().map(of).collect()));
             }
+            // It is no part of the text.
+            Event::Trial(_) => {}
             Event::Token(_) if self.is_mute => {}
             Event::Token(token) => {
                 if self.wants_tokens {
@@ -207,10 +209,11 @@ impl Choice {
         let think = ThinkReport {
             thought: usage.thinking_tokens > 0,
             decided_by: match self.chat.as_ref().map(|chat| chat.think) {
-                None | Some(Think::Default) => "model",
+                _ if usage.auto.is_some() => "signals",
+                None | Some(Think::Default | Think::Auto) => "model",
                 Some(_) => "request",
             },
-            note: None,
+            note: usage.auto.map(|report| report.to_string()),
         };
         Part::Finished(Box::new(Finished { reason, usage, bill, think }))
     }

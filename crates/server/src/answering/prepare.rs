@@ -43,7 +43,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
     let wish = within(wish, server.defaults.think_max);
     let grammar = constraint(server, &ask)?;
     let mut tools = Vec::new();
-    let (tokens, start, chat) = match ask.prompt {
+    let (tokens, mut start, chat) = match ask.prompt {
         Prompt::Chat(conversation) => {
             let conversation = with_tools(conversation, &ask.tool_choice);
             tools.clone_from(&conversation.tools);
@@ -60,8 +60,12 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
     check_tokens(server, &tokens)?;
     // A hasher's keys are what the standard library has of randomness.
     let fresh_seed = RandomState::new().hash_one(());
-    let params = ask.params.or(server.defaults.params);
-    let params = params.or(server.vocabulary.params(think_of(wish))).fill(fresh_seed)?;
+    let asked = ask.params.or(server.defaults.params);
+    let params = asked.or(server.vocabulary.params(think_of(wish))).fill(fresh_seed)?;
+    if let Some(start) = &mut start {
+        let short = asked.or(server.vocabulary.params(Think::Off)).fill(params.seed)?;
+        start.judge_by(short, server.defaults.thresholds);
+    }
     let max_tokens = ask.max_tokens.or(server.defaults.max_tokens).unwrap_or(usize::MAX);
     let stops = match ask.stops.is_empty() {
         true => server.defaults.stops.clone(),
@@ -218,7 +222,8 @@ fn think_of(wish: ThinkWish) -> Think {
         (ThinkMode::Off, _) => Think::Off,
         (ThinkMode::On, Some(budget)) => Think::Budget(budget),
         (ThinkMode::On, None) => Think::On,
-        (ThinkMode::Default | ThinkMode::Auto, _) => Think::Default,
+        (ThinkMode::Auto, _) => Think::Auto,
+        (ThinkMode::Default, _) => Think::Default,
     }
 }
 

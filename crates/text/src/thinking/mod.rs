@@ -4,6 +4,7 @@
 //! or spelled out in several.
 
 mod card;
+mod loops;
 mod split;
 mod state;
 
@@ -11,8 +12,9 @@ use std::sync::Arc;
 
 use crate::{ChatTemplate, Conversation, Error, Prompt, RenderOptions, Tokenizer};
 use card::Card;
+pub use loops::LoopDetector;
 pub use split::{Piece, Split};
-pub use state::{Place, ThinkLimits, ThinkState};
+pub use state::{Place, ThinkEnd, ThinkLimits, ThinkState, answer_reserve};
 
 pub(crate) const OPEN: &str = "<think>";
 pub(crate) const CLOSE: &str = "</think>";
@@ -34,8 +36,16 @@ pub enum ThinkMode {
 pub struct Thinking {
     card: &'static Card,
     has_switch: bool,
-    /// The tokens of the card's stop text.
+    /// The tokens of the card's texts.
     stop: Vec<u32>,
+    close: Vec<u32>,
+    wait: Vec<u32>,
+    trial: Vec<u32>,
+    /// `<think>`, and what stands between it and an end that comes at once.
+    open: Vec<u32>,
+    blank: Vec<u32>,
+    /// The tokens that `</think>` may begin with.
+    closing: Vec<u32>,
     /// The tokens that leave thinking before any of it.
     nothing: Vec<u32>,
     /// The tokens that begin with what is left of `</think>` after so many bytes of it.
@@ -69,12 +79,22 @@ impl Thinking {
                 }
             }
         }
+        let tokens = |text: &str| tokenizer.encode_prompt(&Prompt::of_markup(text));
         let nothing = card.nothing.trim_start_matches(OPEN);
+        let between = nothing.split(CLOSE).next().unwrap_or_default();
+        let spelled = tokens(CLOSE)?;
+        let whole = closers[0].clone();
         Ok(Some(Arc::new(Self {
             card,
             has_switch: template.has_switch(),
-            stop: tokenizer.encode_prompt(&Prompt::of_markup(card.stop))?,
-            nothing: tokenizer.encode_prompt(&Prompt::of_markup(nothing))?,
+            stop: tokens(card.stop)?,
+            close: tokens(card.close)?,
+            wait: tokens(card.wait)?,
+            trial: tokens(card.trial)?,
+            open: tokens(OPEN)?,
+            blank: tokens(if between.trim().is_empty() { between } else { "\n" })?,
+            closing: if whole.is_empty() { spelled[..1].to_vec() } else { whole },
+            nothing: tokens(nothing)?,
             closers,
             ends: tokenizer.stops().to_vec(),
         })))
@@ -83,6 +103,26 @@ impl Thinking {
     /// Whether the template itself can switch thinking off.
     pub fn has_switch(&self) -> bool {
         self.has_switch
+    }
+
+    /// The tokens that end thinking for a trial and ask for the answer in a line.
+    pub fn trial(&self) -> &[u32] {
+        &self.trial
+    }
+
+    /// The tokens of `<think>`.
+    pub fn open(&self) -> &[u32] {
+        &self.open
+    }
+
+    /// What the family writes between `<think>` and an end that comes at once.
+    pub fn blank(&self) -> &[u32] {
+        &self.blank
+    }
+
+    /// The tokens that `</think>` may begin with, ascending.
+    pub fn closing(&self) -> &[u32] {
+        &self.closing
     }
 
     /// Renders `conversation` up to where the answer begins, thinking or not as `mode` asks.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::shared::{fixture, fixture_json};
 use ruminate_text::{
     ChatTemplate, Controls, Conversation, Message, Place, Prompt, RenderOptions, Role, Specials,
-    ThinkLimits, ThinkMode, ThinkState, Thinking, Tokenizer, TokenizerConfig, VocabSource,
-    starts_inside,
+    ThinkEnd, ThinkLimits, ThinkMode, ThinkState, Thinking, Tokenizer, TokenizerConfig,
+    VocabSource, answer_reserve, starts_inside,
 };
 
 /// The tokenizer of the golden checkpoints, and the same with tags that are no tokens.
@@ -133,32 +133,139 @@ fn a_budget_of_nothing_forces_an_empty_block() {
     }
 }
 
+/// Lets a model say `text`, with a wait wherever it would end too early.
+fn run_patiently(tokenizer: &Tokenizer, state: &mut ThinkState, text: &str) -> String {
+    let mut said = Vec::new();
+    for wanted in encode(tokenizer, text) {
+        while let Some(id) = state.forced() {
+            state.advance(tokenizer, id);
+            said.push(id);
+        }
+        let id = if state.refuses(wanted) { state.instead() } else { wanted };
+        state.advance(tokenizer, id);
+        said.push(id);
+    }
+    said.extend(run(tokenizer, state, "").iter().map(|said| said.0));
+    tokenizer.decode(&said, Controls::Keep)
+}
+
 #[test]
 fn thinking_cannot_end_before_its_minimum() {
+    let [tokenizer, spelled] = tokenizers();
+    let limits = ThinkLimits { budget: None, min: 12 };
+    let mut state = ThinkState::new(thinking(&tokenizer), limits, true);
+    let said = run_patiently(&tokenizer, &mut state, "ab</think><|im_end|>cdefghi</think>done");
+    assert_eq!(said, "ab\nWait,\nWait,cdefghi</think>done");
+    assert_eq!(state.ended_by(), Some(ThinkEnd::Model));
+    // A tag that is spelled out counts as thinking until it is whole.
+    let limits = ThinkLimits { budget: None, min: 30 };
+    let mut state = ThinkState::new(thinking(&spelled), limits, true);
+    let said = run_patiently(&spelled, &mut state, "ab</think>");
+    assert_eq!(said, "ab</think\nWait,");
+    assert!(state.is_inside() && state.ended_by().is_none());
+}
+
+#[test]
+fn an_answer_cannot_end_before_its_thinking_does() {
     for tokenizer in tokenizers() {
-        let limits = ThinkLimits { budget: None, min: 3 };
+        let limits = ThinkLimits { budget: None, min: 0 };
         let mut state = ThinkState::new(thinking(&tokenizer), limits, true);
-        let close = encode(&tokenizer, "</think>");
-        let (last, before) = close.split_last().unwrap();
-        for &id in before {
-            assert!(!state.banned().any(|banned| banned == id));
-            state.advance(&tokenizer, id);
-        }
-        // A spelled tag counts as thinking until it is whole: the minimum may be behind us.
-        if state.thinking_tokens() < 3 {
-            assert!(state.banned().any(|banned| banned == *last));
-            assert!(state.banned().any(|banned| banned == tokenizer.added("<|im_end|>").unwrap()));
-        }
-        while state.thinking_tokens() < 3 {
-            state.advance(&tokenizer, encode(&tokenizer, "a")[0]);
-        }
-        assert_eq!(state.banned().count(), 0);
-        for &id in &close {
-            state.advance(&tokenizer, id);
-        }
-        assert!(!state.is_inside());
-        assert_eq!(state.banned().count(), 0);
+        let said = run_patiently(&tokenizer, &mut state, "ab<|im_end|>");
+        assert_eq!(said, "ab\n</think>\n\n");
+        assert_eq!(state.ended_by(), Some(ThinkEnd::Model));
+        assert!(!state.refuses(tokenizer.added("<|im_end|>").unwrap()));
     }
+}
+
+#[test]
+fn a_minimum_beyond_the_budget_or_the_room_gives_way() {
+    for tokenizer in tokenizers() {
+        let limits = ThinkLimits { budget: Some(5), min: 1000 };
+        let mut state = ThinkState::new(thinking(&tokenizer), limits, true);
+        let close = *thinking(&tokenizer).closing().first().unwrap();
+        let mut own = 0;
+        while state.ended_by().is_none() {
+            let id = state.forced().unwrap_or_else(|| {
+                own += 1;
+                if state.refuses(close) { state.instead() } else { encode(&tokenizer, "a")[0] }
+            });
+            state.advance(&tokenizer, id);
+            assert!(own < 50);
+        }
+        assert_eq!(state.ended_by(), Some(ThinkEnd::Budget));
+        let stop = encode(&tokenizer, STOP.split("</think>").next().unwrap()).len() as u32;
+        assert!(state.thinking_tokens() <= 6 + stop + 8, "{}", state.thinking_tokens());
+    }
+}
+
+#[test]
+fn a_part_of_all_tokens_is_kept_for_the_answer_and_thinking_lands_before_it() {
+    let reserves = [0, 3, 4, 100, 4096, 40_000].map(answer_reserve);
+    assert_eq!(reserves, [0, 0, 1, 25, 1024, 1024]);
+    for tokenizer in tokenizers() {
+        for inside in [true, false] {
+            for max_tokens in [40, 60, 200, 1000, 9000] {
+                for line in ["a", "b c d\n"] {
+                    let limits = ThinkLimits::default();
+                    let state = ThinkState::new(thinking(&tokenizer), limits, inside);
+                    let mut state = state.within(max_tokens);
+                    // No two lines are alike, so that nothing goes in circles.
+                    let text = |i: usize| format!("{i}{line}");
+                    let mut wanted = Vec::new();
+                    let mut n = 0;
+                    if !inside {
+                        wanted = encode(&tokenizer, "<think>");
+                        wanted.reverse();
+                    }
+                    while state.ended_by().is_none() {
+                        if wanted.is_empty() {
+                            wanted = encode(&tokenizer, &text(n * 7919 % 10_007));
+                            wanted.reverse();
+                        }
+                        let id = state.forced().unwrap_or_else(|| wanted.pop().unwrap());
+                        state.advance(&tokenizer, id);
+                        n += 1;
+                        assert!(n <= max_tokens, "{max_tokens}");
+                    }
+                    while let Some(id) = state.forced() {
+                        state.advance(&tokenizer, id);
+                        n += 1;
+                    }
+                    assert_eq!(state.ended_by(), Some(ThinkEnd::Reserve));
+                    let room = max_tokens - answer_reserve(max_tokens);
+                    assert!(n <= room, "{n} of {room}, {line:?}");
+                    if line == "a" {
+                        assert_eq!(n, room, "without lines all of the room is used");
+                    }
+                    assert!(n + room / 10 + 1 >= room, "{n} of {room}: it lands not far before");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn thinking_that_goes_in_circles_is_stopped() {
+    for tokenizer in tokenizers() {
+        let mut state = ThinkState::new(thinking(&tokenizer), ThinkLimits::default(), true);
+        let said = run(&tokenizer, &mut state, &"But wait, is it 4? Let me see.\n".repeat(60));
+        assert_eq!(state.ended_by(), Some(ThinkEnd::Loop));
+        let thought = text_at(&tokenizer, &said, Place::Thinking);
+        assert!(thought.contains("based on the thinking directly now."), "{thought}");
+        assert!(state.thinking_tokens() < 400, "{}", state.thinking_tokens());
+    }
+}
+
+#[test]
+fn whoever_drives_thinking_may_end_it_once() {
+    let [tokenizer, _] = tokenizers();
+    let mut state = ThinkState::new(thinking(&tokenizer), ThinkLimits::default(), true);
+    run(&tokenizer, &mut state, "ab");
+    assert!(state.is_free() && state.end(ThinkEnd::Agreed));
+    assert!(!state.end(ThinkEnd::Agreed) && state.ended_by().is_none());
+    run(&tokenizer, &mut state, "");
+    assert_eq!(state.ended_by(), Some(ThinkEnd::Agreed));
+    assert!(!state.end(ThinkEnd::Agreed));
 }
 
 #[test]

@@ -96,6 +96,7 @@ impl Chat {
                 self.think = think;
                 remark(&match think {
                     Think::Off => "Thinking is off.".into(),
+                    Think::Auto => "Thinking is as the model's signals say.".into(),
                     Think::Budget(n) => format!("Thinking is on, for at most {n} tokens."),
                     Think::Default | Think::On => "Thinking is on.".to_string(),
                 });

@@ -9,7 +9,7 @@ pub(crate) const COMMANDS: &[&str] =
     &["/think", "/fast", "/budget", "/system", "/reset", "/help", "/quit"];
 
 pub(crate) const HELP: &str = "\
-/think [on|off]  Think before answers, or don't; alone: on
+/think [on|off|auto]  Think before answers, don't, or as it seems best; alone: on
 /fast            Answer at once: the same as /think off
 /budget N        Think, for at most N tokens
 /system [TEXT]   Tell the model something before the conversation; alone: nothing
@@ -48,11 +48,12 @@ impl Turn {
         let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         match (name, rest.trim()) {
             ("think", "" | "on") => Turn::Think(Think::On),
+            ("think", "auto") => Turn::Think(Think::Auto),
             ("think", "off") | ("fast", "") => Turn::Think(Think::Off),
             ("budget" | "think", n) => match args::think(n) {
                 Ok(think @ Think::Budget(_)) => Turn::Think(think),
                 _ if name == "budget" => Turn::Wrong("/budget takes a number of tokens".into()),
-                _ => Turn::Wrong("/think takes on, off or a number of tokens".into()),
+                _ => Turn::Wrong("/think takes auto, on, off or a number of tokens".into()),
             },
             ("system", "") => Turn::System(None),
             ("system", text) => Turn::System(Some(text.into())),
@@ -81,13 +82,14 @@ mod tests {
             ("//etc", Turn::Say("/etc".into())),
             ("/think", Turn::Think(Think::On)),
             ("/think on", Turn::Think(Think::On)),
+            ("/think auto", Turn::Think(Think::Auto)),
             ("/think off ", Turn::Think(Think::Off)),
             ("/think 12", Turn::Think(Think::Budget(12))),
             ("/fast", Turn::Think(Think::Off)),
             ("/budget 12", Turn::Think(Think::Budget(12))),
             ("/budget on", wrong("/budget takes a number of tokens")),
             ("/budget", wrong("/budget takes a number of tokens")),
-            ("/think hard", wrong("/think takes on, off or a number of tokens")),
+            ("/think hard", wrong("/think takes auto, on, off or a number of tokens")),
             ("/system be brief\nplease", Turn::System(Some("be brief\nplease".into()))),
             ("/system", Turn::System(None)),
             ("/reset", Turn::Reset),

@@ -23,6 +23,7 @@ use simd::Best;
 use crate::args::{self, ModelArgs, SamplingArgs, Usage};
 use crate::roofs::Roofs;
 use crate::terminal::{notice, remark};
+use crate::thresholds;
 
 pub(crate) use config::with_config;
 
@@ -84,6 +85,9 @@ pub(crate) struct Args {
     /// Tokens of thinking that no request may exceed.
     #[arg(long, value_name = "N")]
     think_max: Option<u32>,
+    /// Where `auto` turns, as `ruminate calibrate` found it for this model.
+    #[arg(long, value_name = "FILE")]
+    thinking_thresholds: Option<PathBuf>,
     /// The name under which OpenAI's clients are told what was thought.
     #[arg(long, value_name = "both|content|reasoning", value_parser = reasoning_field,
           default_value = "both")]
@@ -187,6 +191,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     panic::set_hook(Box::new(panicked));
     // Before loading too: the numbers that are read would lie beside the model.
+    let thresholds = args.thinking_thresholds.as_deref().map(thresholds::read).transpose()?;
+    let thresholds = thresholds.unwrap_or_default();
     let threads = args.model.threads.unwrap_or_else(Pool::threads_available);
     let roofs = (!args.no_peaks).then(|| Roofs::measure(Best::detect(), &Pool::new(threads)));
     let loaded = args.model.load(&args.options())?;
@@ -199,6 +205,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         defaults: Defaults {
             think: args.think,
             think_max: args.think_max,
+            thresholds,
             params,
             max_tokens: args.sampling.max_tokens,
             stops: args.sampling.stop.clone(),

@@ -1,0 +1,209 @@
+//! Each question answered fast and slowly, with what the signals said.
+
+use std::sync::mpsc::{Receiver, channel};
+
+use anyhow::bail;
+use engine::{Engine, Event, Finish, Request, ShortAnswer, Think, Thresholds, Usage, Vocabulary};
+use schedule::{ClientId, Priority};
+use serde_json::{Value, json};
+use text::{Conversation, Message, Piece, Role};
+
+use super::questions::Question;
+use crate::args::now_unix_s;
+use crate::terminal::bars;
+
+/// Thresholds by which every answer is a short one, whose signals are reported all the same.
+fn fast() -> Thresholds {
+    Thresholds { ends_at_once: 0.0, ..Thresholds::default() }
+}
+
+/// Thresholds by which every answer is thought over, and tried on the way without any effect.
+fn slow() -> Thresholds {
+    Thresholds {
+        ends_at_once: f32::INFINITY,
+        short_mean: f32::INFINITY,
+        short_tokens: 1,
+        trial_mean: f32::NEG_INFINITY,
+        trials_agree: u32::MAX,
+        ..Thresholds::default()
+    }
+}
+
+/// A trial answer on the way.
+pub(super) struct Tried {
+    /// Tokens of thinking before it.
+    pub(super) after: u32,
+    pub(super) line: Option<String>,
+    pub(super) mean: f32,
+    pub(super) right: bool,
+}
+
+/// What one question showed.
+pub(super) struct Measured {
+    pub(super) p_end: f32,
+    pub(super) short: ShortAnswer,
+    pub(super) fast_right: bool,
+    pub(super) fast_tokens: usize,
+    pub(super) slow_right: bool,
+    pub(super) slow_tokens: usize,
+    pub(super) thinking_tokens: usize,
+    pub(super) trials: Vec<Tried>,
+}
+
+impl Measured {
+    pub(super) fn json(&self) -> Value {
+        let trial = |it: &Tried| {
+            let (after, line) = (it.after, &it.line);
+            json!({ "after": after, "line": line, "mean_logprob": it.mean, "right": it.right })
+        };
+        json!({
+            "p_end": self.p_end,
+            "short": {
+                "tokens": self.short.tokens,
+                "mean_logprob": self.short.mean,
+                "min_logprob": self.short.min,
+                "finished": self.short.finished,
+            },
+            "fast": { "right": self.fast_right, "tokens": self.fast_tokens },
+            "slow": {
+                "right": self.slow_right,
+                "tokens": self.slow_tokens,
+                "thinking_tokens": self.thinking_tokens,
+            },
+            "trials": self.trials.iter().map(trial).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Answers questions, several together.
+pub(super) struct Measuring<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) vocabulary: &'a Vocabulary,
+    pub(super) max_tokens: usize,
+    pub(super) streams: usize,
+    pub(super) seed: u64,
+}
+
+/// What came of one request.
+struct Heard {
+    answer: String,
+    trials: Vec<engine::TrialAnswer>,
+    usage: Usage,
+}
+
+impl Measuring<'_> {
+    /// Measures every question.
+    ///
+    /// # Errors
+    /// A question does not fit the context, or the engine failed.
+    pub(super) fn all(&self, questions: &[Question]) -> anyhow::Result<Vec<Measured>> {
+        let bar = bars::making("Answering");
+        let mut measured = Vec::new();
+        for questions in questions.chunks(self.streams) {
+            let fast = self.answers(questions, fast())?;
+            let slow = self.answers(questions, slow())?;
+            for (question, (fast, slow)) in questions.iter().zip(fast.into_iter().zip(slow)) {
+                measured.push(self.measured(question, &fast, slow)?);
+            }
+            let (done, all) = (measured.len() as u64, questions.len() as u64);
+            bars::advance(&bar, done, all.max(done));
+        }
+        bar.finish_and_clear();
+        Ok(measured)
+    }
+
+    fn measured(&self, question: &Question, fast: &Heard, slow: Heard) -> anyhow::Result<Measured> {
+        let report = fast.usage.auto.and_then(|report| Some((report.p_end, report.short?)));
+        let Some((p_end, short)) = report else {
+            bail!("{:?} leaves no room to try answers: a larger --context is needed", question.text)
+        };
+        let tried = |trial: engine::TrialAnswer| Tried {
+            after: trial.after,
+            right: trial.line.as_deref().is_some_and(|line| question.is_right(line)),
+            line: trial.line,
+            mean: trial.mean,
+        };
+        Ok(Measured {
+            p_end,
+            short,
+            fast_right: question.is_right(&fast.answer),
+            fast_tokens: fast.usage.completion_tokens,
+            slow_right: question.is_right(&slow.answer),
+            slow_tokens: slow.usage.completion_tokens,
+            thinking_tokens: slow.usage.thinking_tokens,
+            trials: slow.trials.into_iter().map(tried).collect(),
+        })
+    }
+
+    /// Has questions answered together by `thresholds`.
+    fn answers(
+        &self,
+        questions: &[Question],
+        thresholds: Thresholds,
+    ) -> anyhow::Result<Vec<Heard>> {
+        let mut receivers = Vec::new();
+        for question in questions {
+            let request = self.request(question, thresholds)?;
+            let (sender, receiver) = channel();
+            let sink = move |event| sender.send(event).is_ok();
+            self.engine.submit(request, Box::new(sink));
+            receivers.push(receiver);
+        }
+        receivers.iter().map(hear).collect()
+    }
+
+    fn request(&self, question: &Question, thresholds: Thresholds) -> anyhow::Result<Request> {
+        let messages = vec![Message::new(Role::User, question.text.clone())];
+        let conversation = Conversation { messages, tools: Vec::new() };
+        let (prompt, mut think) =
+            self.vocabulary.prompt(&conversation, Think::Auto, now_unix_s())?;
+        if let Some(start) = &mut think {
+            start.judge_by(self.vocabulary.params(Think::Off).fill(self.seed)?, thresholds);
+        }
+        Ok(Request {
+            prompt,
+            max_tokens: self.max_tokens,
+            params: self.vocabulary.params(Think::On).fill(self.seed)?,
+            think,
+            stops: Vec::new(),
+            ignore_stops: false,
+            grammar: None,
+            prompt_logprobs: None,
+            min_tokens: 0,
+            shown_controls: Vec::new(),
+            logprobs: None,
+            priority: Priority::Normal,
+            client: ClientId(0),
+            salt: 0,
+            expires: None,
+        })
+    }
+}
+
+/// Waits for the end of one answer.
+fn hear(events: &Receiver<Event>) -> anyhow::Result<Heard> {
+    let (mut answer, mut trials) = (String::new(), Vec::new());
+    let mut text = |pieces: Vec<Piece>| {
+        for piece in pieces {
+            if let Piece::Answer(text) = piece {
+                answer += &text;
+            }
+        }
+    };
+    for event in events {
+        match event {
+            Event::Started { .. } | Event::Prompt(_) => {}
+            Event::Token(token) => text(token.pieces),
+            Event::Trial(trial) => trials.push(trial),
+            Event::Finished { finish, usage, pieces } => {
+                text(pieces);
+                return match finish {
+                    Finish::Refused(refusal) => Err(refusal.into()),
+                    Finish::Failed(why) => bail!("the answer failed: {why}"),
+                    _ => Ok(Heard { answer, trials, usage }),
+                };
+            }
+        }
+    }
+    bail!("the engine has stopped")
+}

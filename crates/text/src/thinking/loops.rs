@@ -1,0 +1,221 @@
+//! Thinking that goes in circles: a verdict on tokens, and on nothing else.
+//!
+//! Two ways to be stuck are seen. A *cycle*: the text has been the same as some tokens before for
+//! several times that distance. And a *refrain*: one line makes up much of the last lines, with
+//! other lines between. A token costs a hash, a look-up and a comparison, a line some sixty
+//! comparisons of numbers; both keep a bounded past.
+//!
+//! ```text
+//! cycle    known[i] = known[i - p] for the last max(3 p, 128) tokens    p ≤ 1024
+//! refrain  16 of the last 64 lines are equal, of at least 6 tokens each
+//! ```
+
+use std::collections::VecDeque;
+
+/// The longest cycle that is seen, in tokens.
+const PERIOD_MAX: usize = 1024;
+/// A cycle must have come so often again, and for so many tokens.
+const REPEATS: usize = 3;
+const REPEATED_MIN: usize = 128;
+/// So many equal tokens suggest a distance, which is then tried token by token.
+const GRAM: usize = 16;
+/// Lines that are remembered, the tokens of one that counts, and how many of them may be equal.
+const LINES: usize = 64;
+const LINE_TOKENS_MIN: usize = 6;
+const EQUAL_LINES_MAX: usize = 15;
+
+/// An odd number with bits all over: what a polynomial hash multiplies by.
+const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Watches tokens for cycles and refrains.
+#[derive(Debug, Clone)]
+pub struct LoopDetector {
+    /// The last tokens, token i at i % PERIOD_MAX.
+    tokens: Vec<u32>,
+    /// How many tokens came.
+    n: usize,
+    /// The hash of the last GRAM tokens.
+    gram: u64,
+    /// BASE to the power of GRAM.
+    leaving: u64,
+    /// Where the grams that hash to a slot ended last; 0 for nowhere.
+    ends: Vec<usize>,
+    /// The distance that is tried, and for how many tokens it held. 0 for none.
+    period: usize,
+    held: usize,
+    /// The hash and the length of the line so far, and the hashes of the lines before.
+    line: (u64, usize),
+    lines: VecDeque<u64>,
+}
+
+impl Default for LoopDetector {
+    fn default() -> Self {
+        Self {
+            tokens: Vec::with_capacity(PERIOD_MAX),
+            n: 0,
+            gram: 0,
+            leaving: BASE.wrapping_pow(GRAM as u32),
+            ends: vec![0; PERIOD_MAX],
+            period: 0,
+            held: 0,
+            line: (0, 0),
+            lines: VecDeque::with_capacity(LINES),
+        }
+    }
+}
+
+impl LoopDetector {
+    /// Takes the next token, and whether it ends a line; whether the text goes in circles.
+    pub fn push(&mut self, id: u32, ends_line: bool) -> bool {
+        let cycles = self.cycles(id);
+        let refrain = self.refrain(id, ends_line);
+        cycles || refrain
+    }
+
+    fn cycles(&mut self, id: u32) -> bool {
+        if self.period > 0 && self.before(self.period) == Some(id) {
+            self.held += 1;
+        } else {
+            (self.period, self.held) = (0, 0);
+        }
+        let old = self.before(GRAM).map_or(0, |old| term(old).wrapping_mul(self.leaving));
+        self.gram = self.gram.wrapping_mul(BASE).wrapping_add(term(id)).wrapping_sub(old);
+        let at = self.n % PERIOD_MAX;
+        match self.tokens.get_mut(at) {
+            Some(place) => *place = id,
+            None => self.tokens.push(id),
+        }
+        self.n += 1;
+        if self.n >= GRAM {
+            let slot = (self.gram >> 32) as usize % self.ends.len();
+            let end = std::mem::replace(&mut self.ends[slot], self.n);
+            let distance = self.n - end;
+            if self.period == 0 && end > 0 && distance < PERIOD_MAX {
+                self.period = distance;
+            }
+        }
+        self.held >= (REPEATS * self.period).max(REPEATED_MIN)
+    }
+
+    /// The token `distance` before the next one, if it is remembered.
+    fn before(&self, distance: usize) -> Option<u32> {
+        let at = self.n.checked_sub(distance)?;
+        self.tokens.get(at % PERIOD_MAX).copied()
+    }
+
+    fn refrain(&mut self, id: u32, ends_line: bool) -> bool {
+        let (hash, len) = self.line;
+        self.line = (hash.wrapping_mul(BASE).wrapping_add(term(id)), len + 1);
+        if !ends_line {
+            return false;
+        }
+        let (hash, len) = std::mem::take(&mut self.line);
+        // Empty lines and brackets repeat in any text.
+        if len < LINE_TOKENS_MIN {
+            return false;
+        }
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        let equal = self.lines.iter().filter(|&&line| line == hash).count();
+        self.lines.push_back(hash);
+        equal >= EQUAL_LINES_MAX
+    }
+}
+
+/// What a token adds to a hash: never 0.
+fn term(id: u32) -> u64 {
+    (u64::from(id) + 1).wrapping_mul(BASE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// After how many tokens it is called a loop; a token of 0 ends a line.
+    fn caught(tokens: &[u32]) -> Option<usize> {
+        let mut detector = LoopDetector::default();
+        tokens.iter().position(|&id| detector.push(id, id == 0)).map(|at| at + 1)
+    }
+
+    /// For how many tokens the end of `tokens` was what it had been `period` before.
+    fn held(tokens: &[u32], period: usize) -> usize {
+        (period..tokens.len()).rev().take_while(|&i| tokens[i] == tokens[i - period]).count()
+    }
+
+    #[test]
+    fn one_token_over_and_over_is_a_loop() {
+        let at = caught(&[7; 500]).unwrap();
+        assert!((REPEATED_MIN..REPEATED_MIN + 2 * GRAM).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn a_line_that_comes_again_and_again_between_others_is_a_loop() {
+        let mut tokens = Vec::new();
+        for i in 0..64 {
+            tokens.extend([100 + i, 200 + i * i % 37, 300, 5 + i % 11, 400 + i, 3, 0]);
+            if i % 3 == 0 {
+                tokens.extend([11, 12, 13, 14, 15, 16, 0]);
+            }
+        }
+        let refrains = caught(&tokens).map(|at| {
+            tokens[..at].windows(7).filter(|line| line[..] == [11, 12, 13, 14, 15, 16, 0]).count()
+        });
+        assert_eq!(refrains, Some(EQUAL_LINES_MAX + 1));
+        let short: Vec<u32> = tokens.iter().copied().filter(|&id| id != 15 && id != 16).collect();
+        assert_eq!(caught(&short), None, "lines of a few tokens may be equal");
+    }
+
+    proptest! {
+        #[test]
+        fn every_cycle_is_caught_after_a_few_rounds(
+            before in proptest::collection::vec(1u32..50, 0..200),
+            cycle in proptest::collection::vec(1u32..50, 1..80),
+        ) {
+            let rounds = 2 + REPEATS + (REPEATED_MIN + GRAM).div_ceil(cycle.len());
+            let mut tokens = before.clone();
+            for _ in 0..rounds {
+                tokens.extend(&cycle);
+            }
+            prop_assert!(caught(&tokens).is_some());
+        }
+
+        #[test]
+        fn what_is_caught_is_a_cycle(
+            parts in proptest::collection::vec((1u32..4, 1usize..60), 1..40),
+        ) {
+            let tokens: Vec<u32> = parts.iter().flat_map(|&(id, n)| vec![id; n]).collect();
+            if let Some(at) = caught(&tokens) {
+                let is_cycle = |p: usize| held(&tokens[..at], p) >= (REPEATS * p).max(REPEATED_MIN);
+                prop_assert!((1..PERIOD_MAX).any(is_cycle), "{at} of {tokens:?}");
+            }
+        }
+
+        #[test]
+        fn text_without_repetition_is_no_loop(seed in any::<u32>(), n in 1usize..3000) {
+            let token = |i: u32| 1 + i.wrapping_add(seed).wrapping_mul(2_654_435_761) % 30_000;
+            let tokens: Vec<u32> = (0..n as u32).map(token).collect();
+            prop_assert_eq!(caught(&tokens), None);
+        }
+
+        #[test]
+        fn a_copy_of_the_watch_goes_on_alike(
+            tokens in proptest::collection::vec(0u32..3, 0..600),
+            cut in 0usize..600,
+        ) {
+            let mut whole = LoopDetector::default();
+            let all: Vec<bool> = tokens.iter().map(|&id| whole.push(id, id == 0)).collect();
+            let cut = cut.min(tokens.len());
+            let mut kept = LoopDetector::default();
+            for &id in &tokens[..cut] {
+                kept.push(id, id == 0);
+            }
+            // A guess that is not kept is pushed to the copy alone.
+            let mut guessed = kept.clone();
+            guessed.push(9, true);
+            let rest: Vec<bool> = tokens[cut..].iter().map(|&id| kept.push(id, id == 0)).collect();
+            prop_assert_eq!(&rest[..], &all[cut..]);
+        }
+    }
+}
