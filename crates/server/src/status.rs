@@ -73,7 +73,8 @@ pub(crate) async fn ready(State(server): State<Shared>) -> Response {
 #[utoipa::path(
     get, path = "/metrics", tag = "Server",
     responses(
-        (status = 200, description = "OpenMetrics", body = String, content_type = "text/plain"),
+        (status = 200, description = "Text", body = String,
+         content_type = "application/openmetrics-text"),
         (status = "default", description = "What went wrong", body = ErrorBody),
     ),
 )]

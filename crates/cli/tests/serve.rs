@@ -1,0 +1,155 @@
+//! `ruminate serve` as a process: what it prints, what it refuses, how it ends.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where the command does")]
+
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod shared;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use shared::{repository, ruminate, run};
+
+/// A server on a port of its own.
+struct Serving {
+    child: Child,
+    address: String,
+    /// What it printed before it served.
+    greeting: String,
+}
+
+impl Serving {
+    fn start(args: &[&str]) -> Serving {
+        let mut command = ruminate();
+        command.arg("serve").arg(repository("fixtures/golden/llama")).args(args);
+        command.args(["--port", "0", "--no-peaks"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut greeting = String::new();
+        for line in lines {
+            let line = line.unwrap();
+            greeting += &line;
+            greeting.push('\n');
+            // The last of them.
+            if line.starts_with("curl") {
+                break;
+            }
+        }
+        let address = greeting.split("http://").nth(1).unwrap();
+        let address = address.split_whitespace().next().unwrap().to_string();
+        Serving { child, address, greeting }
+    }
+
+    fn signal(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// A request for a streamed answer of so many tokens, of which nothing was read.
+    fn ask(&self, max_tokens: usize) -> TcpStream {
+        let body = format!(
+            "{{\"prompt\": \"Once\", \"max_tokens\": {max_tokens}, \"ignore_eos\": true, \
+             \"stream\": true}}"
+        );
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+        let kind = "content-type: application/json";
+        let request = format!("{head}{kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, and is waited for all the same.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn sigterm_under_load_loses_no_answer_that_was_begun() {
+    let mut server = Serving::start(&["--quiet", "--streams", "4"]);
+    // Each has its head, so it was taken.
+    let streams: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stream = server.ask(200);
+            let mut first = [0; 12];
+            stream.read_exact(&mut first).unwrap();
+            assert_eq!(&first, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    server.signal();
+    let readers = streams.into_iter().map(|mut stream| {
+        thread::spawn(move || {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        })
+    });
+    for reader in readers.collect::<Vec<_>>() {
+        let text = reader.join().unwrap();
+        assert!(text.contains("data: [DONE]"), "an answer broke off: {text}");
+    }
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_sigterm_stops_at_once() {
+    let mut server = Serving::start(&["--quiet", "--streams", "1", "--shutdown-timeout", "9999"]);
+    let mut streams: Vec<_> = (0..40).map(|_| server.ask(200)).collect();
+    let mut first = [0; 12];
+    streams[0].read_exact(&mut first).unwrap();
+    server.signal();
+    server.signal();
+    // A signal that comes twice at once may be seen once.
+    while server.child.try_wait().unwrap().is_none() {
+        server.signal();
+        thread::yield_now();
+    }
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn it_says_what_it_serves_and_how_to_reach_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("serve.toml");
+    std::fs::write(&config, "alias = \"small\"\nstreams = 3\nquiet = true\n").unwrap();
+    let server = Serving::start(&["--config", config.to_str().unwrap()]);
+    for words in [
+        "small, llama at http://127.0.0.1:",
+        "3 streams at once",
+        "this machine",
+        "OpenAI(base_url=\"http://127.0.0.1:",
+        "ANTHROPIC_BASE_URL=http://127.0.0.1:",
+        "wire_api=\"responses\"",
+        "/v1/chat/completions",
+    ] {
+        assert!(server.greeting.contains(words), "{words}: {}", server.greeting);
+    }
+    let mut text = String::new();
+    server.ask(3).read_to_string(&mut text).unwrap();
+    assert!(text.contains("\"model\":\"small\"") && text.contains("[DONE]"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_before_the_model_is_loaded() {
+    let model = repository("fixtures/golden/llama");
+    let model = model.to_str().unwrap();
+    let cases: [(&[&str], &str); 4] = [
+        (&["--host", "0.0.0.0", "--port", "0"], "can be reached from other machines"),
+        (&["--api-key", ""], "an empty key lets everybody in"),
+        (&["--price-per-hour", "-1"], "at least 0"),
+        (&["--think", "maybe"], "default, on, off, auto or a number"),
+    ];
+    for (args, words) in cases {
+        let ended = run(ruminate().arg("serve").arg(model).args(args), "");
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.err);
+        assert!(ended.err.contains(words), "{args:?}: {}", ended.err);
+    }
+}
