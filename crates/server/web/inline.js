@@ -28,7 +28,8 @@ const ADDRESS = /https?:\/\/[^\s<>"`]{1,2000}/y;
 const ENTITY = /&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|([a-zA-Z]{2,8}));/y;
 const ENTITIES = {
   amp: "&", lt: "<", gt: ">", quot: "\"", apos: "'", nbsp: "\u00a0", copy: "©", hellip: "…",
-  mdash: "—", ndash: "–", times: "×", le: "≤", ge: "≥", ne: "≠", rarr: "→", larr: "←", deg: "°",
+  mdash: "—", ndash: "–", times: "×", le: "≤", ge: "≥", ne: "≠", rarr: "→", larr: "←",
+  deg: "°",
 };
 const MATHS = [["$$", "$$", true], ["\\[", "\\]", true], ["\\(", "\\)", false]];
 
