@@ -69,7 +69,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
     };
     text::StopStrings::new(&stops).map_err(|error| Error::invalid("stop", error.to_string()))?;
     let salt = salt(who.salt, ask.salt.as_deref());
-    let choice = Choice::new(&tokens, ask.logprobs, ask.echo, max_tokens, chat, salt);
+    let mut choice = Choice::new(&tokens, ask.logprobs, ask.echo, max_tokens, chat, salt);
     let request = Request {
         prompt: tokens,
         // The one token that is left out then says how likely the last of the prompt's were.
@@ -92,7 +92,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
         },
     };
     let calls = (!tools.is_empty()).then(|| Calls::new(&server.vocabulary.tools, &tools, parallel));
-    let choice = Choice { calls, ..choice };
+    choice.calls = calls;
     Ok(Prepared { request, choice, n: ask.n, timeout: ask.timeout })
 }
 
