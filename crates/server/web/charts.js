@@ -3,8 +3,8 @@
 import { el, svg } from "./dom.js";
 import { percent, whole } from "./numbers.js";
 
-/** Points of a line: at a look a second, two minutes. */
-const POINTS = 120;
+/** Points of a line: at a look a second, a minute. */
+const POINTS = 60;
 
 /** A line that moves to the left. Its number stands beside it, so it's hidden from readers. */
 export class Sparkline {

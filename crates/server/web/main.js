@@ -329,7 +329,7 @@ class Page {
     const { scrollTop, scrollHeight, clientHeight } = this.scroll;
     const isNear = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
     this.isFollowing = isNear;
-    byId("to-end").hidden = isNear;
+    byId("to-end").hidden = isNear || this.library.current.turns.length === 0;
   }
 
   follow() {

@@ -6,7 +6,7 @@ const OPTIONS = {
   throwOnError: true, trust: false, maxExpand: 200, maxSize: [20, 20], annotate: false,
 };
 /** What a formula may not bring along: names that clash with the page's, and addresses. */
-const FORBIDDEN = ["id", "href", "src", "xlink:href", "style"];
+const FORBIDDEN = ["id", "href", "src", "xlink:href"];
 
 /**
  * @param {string} source

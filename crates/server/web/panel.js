@@ -87,9 +87,9 @@ export class Panel {
     this.hits = pairs(["Prefix hits"]);
     this.experts = new HeatMap();
     this.expertsSection = section("Experts", "Chosen since the start", this.experts.element);
-    this.money = pairs(["Cost", "Revenue", "Margin", "Per million out"]);
+    this.money = pairs(["Cost", "Revenue", "Margin", "Per 1M out"]);
     this.moneySection = section("Money", "Since the start", this.money.element);
-    this.served = pairs(["Prompt tokens", "Answer tokens", "Up"]);
+    this.served = pairs(["Tokens in", "Tokens out", "Up"]);
     this.bytesPlace = el("div", { class: "bytes" }, el("h4", {}, "Bytes read"), this.bytes.element);
     byId("panel-body").append(
       this.fault,

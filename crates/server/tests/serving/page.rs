@@ -22,7 +22,7 @@ fn the_page_comes_with_a_policy_that_keeps_it_at_home() {
 
     let script = server.get("/assets/main.js");
     assert_eq!(header(&script, "content-type"), "text/javascript; charset=utf-8");
-    assert_eq!(header(&server.get("/assets/temml.woff2"), "content-type"), "font/woff2");
+    assert_eq!(header(&server.get("/assets/noto-sans-math.woff2"), "content-type"), "font/woff2");
     for missing in ["/assets/nothing.js", "/assets/..%2findex.html", "/assets/"] {
         assert_eq!(server.get(missing).status, 404, "{missing}");
     }

@@ -86,6 +86,11 @@ function address(process) {
   });
 }
 
+/** Waits until the page knows its models, or why it doesn't. */
+export async function ready(page) {
+  await page.waitForFunction(() => document.getElementById("model")?.textContent !== "");
+}
+
 /** A browser of its own, with nothing in it. */
 export class Browser {
   static async open() {
@@ -120,6 +125,7 @@ export class Browser {
       }
     });
     await page.goto(url);
+    await ready(page);
     return page;
   }
 
