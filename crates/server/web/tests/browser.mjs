@@ -11,6 +11,8 @@ const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.resolve(HERE, "../../../..");
 const { chromium } = createRequire(needed("PAGE_TEST_MODULES"))("playwright-core");
 
+/** Tokens: long enough that an answer can be stopped before it ends. */
+const CONTEXT = 8192;
 /** Longer than anything takes on a slow, crowded machine. */
 export const PATIENCE_MS = 60_000;
 
@@ -36,10 +38,12 @@ export class Server {
     server.folder = await mkdtemp(path.join(tmpdir(), "ruminate-page-"));
     const model = path.join(server.folder, family);
     await cp(path.join(ROOT, "fixtures/golden", family), model, { recursive: true });
+    await change(path.join(model, "config.json"), { max_position_embeddings: CONTEXT });
     if (opensThinking) {
       await openThinking(path.join(model, "tokenizer_config.json"));
     }
-    const args = ["serve", model, "--port", "0", "--no-peaks", "--quiet", "--context", "2048", ...flags];
+    const args = ["serve", model, "--port", "0", "--no-peaks", "--quiet"];
+    args.push("--context", String(CONTEXT), ...flags);
     const stdio = ["ignore", "pipe", "pipe"];
     server.process = spawn(needed("PAGE_TEST_BINARY"), args, { stdio });
     server.url = await address(server.process);
@@ -59,14 +63,18 @@ export class Server {
 
 /** Random weights don't begin to think by themselves: the template does it for them. */
 async function openThinking(config) {
-  const json = JSON.parse(await readFile(config, "utf8"));
+  const { chat_template: template } = JSON.parse(await readFile(config, "utf8"));
   const end = "{%- endif %}{%- endif %}";
-  if (!json.chat_template.endsWith(end)) {
+  if (!template.endsWith(end)) {
     throw new Error("the fixture's template ends otherwise than it did");
   }
-  const opened = json.chat_template.slice(0, -end.length);
-  json.chat_template = `${opened}{%- else %}{{ '<think>\\n' }}${end}`;
-  await writeFile(config, JSON.stringify(json));
+  const opened = `${template.slice(0, -end.length)}{%- else %}{{ '<think>\\n' }}${end}`;
+  await change(config, { chat_template: opened });
+}
+
+async function change(file, changes) {
+  const json = JSON.parse(await readFile(file, "utf8"));
+  await writeFile(file, JSON.stringify({ ...json, ...changes }));
 }
 
 function address(process) {

@@ -116,7 +116,8 @@ test("what is asked about thinking is asked in one field", () => {
 });
 
 test("events are put together however they are cut", async () => {
-  const bytes = new TextEncoder().encode("data: {\"a\": \"é\"}\r\n\r\n: quiet\n\ndata: x\ndata: y\n\n");
+  const stream = "data: {\"a\": \"é\"}\r\n\r\n: quiet\n\ndata: x\ndata: y\n\n";
+  const bytes = new TextEncoder().encode(stream);
   for (const size of [1, 2, 3, 7, bytes.length]) {
     const chunks = [];
     for (let at = 0; at < bytes.length; at += size) {

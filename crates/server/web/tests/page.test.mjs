@@ -275,11 +275,12 @@ test("no more conversations are kept than there is room for", async () => {
 const HOSTILE = [
   "<img src=x onerror=\"window.broken=1\"><script>window.broken=1</script>",
   "<svg onload=window.broken=1><iframe srcdoc=\"<script>parent.broken=1</script>\"></iframe>",
-  "[link](javascript:window.broken=1) <javascript:window.broken=1> ![i](http://evil.example/i.png)",
-  "[x](https://a.example/\"onmouseover=\"window.broken=1) `<b onclick=1>` <a href=javascript:1>y</a>",
+  "[link](javascript:window.broken=1) <javascript:window.broken=1>",
+  "![i](http://evil.example/i.png) [x](https://a.example/\"onmouseover=\"window.broken=1)",
+  "`<b onclick=1>` <a href=javascript:1>y</a>",
   "$\\href{javascript:window.broken=1}{x}$ $\\includegraphics{http://evil.example/i.png}$ "
     + "$\\label{prompt} x$ $\\htmlId{prompt}{y}$",
-  "```html\"><img/src=x/onerror=window.broken=1>\n</code></pre><script>window.broken=1</script>\n```",
+  "```html\"><img/src=x/onerror=window.broken=1>\n</code><script>window.broken=1</script>\n```",
   "| <img src=x onerror=window.broken=1> |\n|---|\n| <style>*{display:none}</style> |",
 ].join("\n\n");
 
@@ -292,7 +293,7 @@ test("whatever a model writes is text", async () => {
   await page.click(".thinking summary");
   stage.script = () => [{ error: "<img src=x onerror=window.broken=1>" }];
   await ask("again");
-  await page.locator(".notice.is-error").waitFor();
+  await page.locator("#thread .is-error").waitFor();
   await page.reload();
   await ready(page);
   await page.locator(".answer").first().waitFor();
@@ -382,7 +383,7 @@ test("faults are said plainly, and what came before them stays", async () => {
   stage.script = () => [{ text: "Whole", finish: "length" }];
   await page.click("text=Try again");
   await answered();
-  assert.match(await text(".notice"), /limit of tokens/);
+  assert.match(await text("#thread .notice"), /limit of tokens/);
   assert.equal(await page.locator(".count").isVisible(), false, "what failed is no answer");
 });
 
@@ -407,7 +408,7 @@ test("the panel shows what the engine does", async () => {
     money: { cost: null, revenue: null, margin: null, cost_per_million_output: null } };
   await page.locator(".figure b", { hasText: "10.5" }).waitFor();
   assert.ok((await points()).length > line.length);
-  assert.equal(await page.isVisible("text=Experts"), false);
+  assert.equal(await page.isVisible("h3:text('Experts')"), false);
   assert.equal(await page.isVisible("text=Revenue"), false);
   stage.live = null;
   await page.locator("#panel .is-error").waitFor();
@@ -530,7 +531,7 @@ function contrasts() {
   };
   const pairs = {};
   for (const selector of [".bubble", ".answer p", ".answer code", ".answer a", ".model",
-    ".thinking summary", ".sidebar-note", ".conversation", ".think input:checked + span", ".send"]) {
+    ".thinking summary", ".sidebar-note", ".conversation", ".think :checked + span", ".send"]) {
     const node = document.querySelector(selector);
     const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
     pairs[selector] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);

@@ -70,7 +70,8 @@ export class Stage {
   async #pass(request, response) {
     const headers = Object.entries(request.headers).filter(([name]) => name === "if-none-match");
     const found = await fetch(this.origin + request.url, { headers: Object.fromEntries(headers) });
-    const passed = [...found.headers].filter(([name]) => !/^(connection|keep-alive|transfer)/.test(name));
+    const ofHop = /^(connection|keep-alive|transfer)/;
+    const passed = [...found.headers].filter(([name]) => !ofHop.test(name));
     response.writeHead(found.status, Object.fromEntries(passed));
     response.end(Buffer.from(await found.arrayBuffer()));
   }
