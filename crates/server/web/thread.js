@@ -241,7 +241,8 @@ function facts({ usage, firstMs, totalMs }) {
   if (!usage) {
     return [];
   }
-  const found = [`${whole(usage.completion_tokens)} tokens`];
+  const n = usage.completion_tokens;
+  const found = [`${whole(n)} token${n === 1 ? "" : "s"}`];
   const seconds = (totalMs - firstMs) / 1000;
   if (usage.completion_tokens > 1 && seconds > 0) {
     found.push(`${rate((usage.completion_tokens - 1) / seconds)} tok/s`);
