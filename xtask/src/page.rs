@@ -63,8 +63,14 @@ fn bring_modules(root: &Path) -> anyhow::Result<PathBuf> {
         fs::copy(root.join(TESTS).join(name), folder.join(name))
             .with_context(|| format!("cannot copy {name}"))?;
     }
-    const CI: &[&str] = &["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-    command("npm", CI, &[&folder])?;
+    // In the folder itself: npm takes a `--prefix` with a link in it for another package.
+    let folder = folder.canonicalize().context("models/page")?;
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder);
+    let status = npm.status().context("cannot start npm: is it installed?")?;
+    if !status.success() {
+        bail!("npm ci: {status}");
+    }
     // Last: what was begun and not ended is begun anew.
     fs::write(done, lock).context("cannot write models/page/done.json")?;
     Ok(folder)
