@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{fetch, floors, tidy};
+use crate::{fetch, floors, page, tidy};
 
 /// Every step runs though one before it failed: one run shows all that is wrong. The tests come
 /// last, so that their results stand at the end.
@@ -28,12 +28,15 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let warnings = [("RUSTDOCFLAGS", "-D warnings")];
     step("doc", cargo(root, "doc", &["--workspace", "--no-deps"], &warnings));
     step("test", cargo(root, "test", &["--release", "--workspace"], &[]));
+    step("page-test", announce("cargo xtask page-test", || page::run(root)));
 
     let seconds = start.elapsed().as_secs();
     if !failed.is_empty() {
         bail!("ci: failed after {seconds} s: {}", failed.join(", "));
     }
-    println!("\nci: fetch, fmt, tidy, floors, clippy, doc and test passed in {seconds} s");
+    println!(
+        "\nci: fetch, fmt, tidy, floors, clippy, doc, test and page-test passed in {seconds} s"
+    );
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod clients;
 mod fetch;
 mod floors;
 mod golden;
+mod page;
 mod tidy;
 mod tree;
 
@@ -22,8 +23,10 @@ use anyhow::bail;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci                  everything that CI runs: fetch, fmt, tidy, floors, clippy, doc, test
+  ci                  everything that CI runs: fetch, fmt, tidy, floors, clippy, doc, test,
+                      page-test
   test [ARGS]         cargo test --release, of the whole workspace without ARGS
+  page-test           the page's tests, in a browser: needs node, and Chromium or root
   tidy                the house rules; exceptions are in tidy.toml
   floors              a crate depends on crates of lower floors only
   fetch NAME...|all   brings what tests read or run into models/
@@ -45,6 +48,7 @@ fn run(root: &Path, args: &[&str]) -> anyhow::Result<()> {
     match args {
         ["ci"] => ci::run(root),
         ["test", rest @ ..] => ci::test(root, rest),
+        ["page-test"] => page::run(root),
         ["tidy"] => tidy::run(root),
         ["floors"] => floors::run(root),
         ["fetch", names @ ..] if !names.is_empty() => fetch::run(root, names),

@@ -32,6 +32,7 @@ mod live;
 mod metrics;
 mod openai;
 mod openapi;
+mod page;
 pub mod part;
 mod requests;
 mod routes;

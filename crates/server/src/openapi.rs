@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::openai::types::{Chat, Completion, How};
-use crate::{openai, status, tokens};
+use crate::{openai, page, status, tokens};
 
 /// The body of a chat.
 #[derive(Deserialize, ToSchema)]
@@ -33,7 +33,7 @@ pub(crate) struct CompletionRequest {
     paths(
         openai::chat, openai::completions, openai::models, openai::model,
         tokens::tokenize, tokens::detokenize,
-        status::root, status::health, status::ready, status::metrics, status::live,
+        page::page, status::health, status::ready, status::metrics, status::live,
         status::openapi,
     ),
     security(("bearer" = []), ("x-api-key" = [])),

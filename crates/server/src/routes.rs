@@ -5,7 +5,7 @@ use axum::middleware::from_fn_with_state;
 
 use crate::error::Error;
 use crate::state::Shared;
-use crate::{auth, openai, requests, status, tokens};
+use crate::{auth, openai, page, requests, status, tokens};
 
 /// The whole of the server. Layers are passed from the last to the first: a request gets its id,
 /// then must be let in, then finds its path.
@@ -14,6 +14,7 @@ pub(crate) fn router(server: Shared) -> Router {
         .merge(openai::routes())
         .merge(tokens::routes())
         .merge(status::routes())
+        .merge(page::routes())
         .fallback(async || Error::NotFound)
         .layer(from_fn_with_state(server.clone(), auth::guard))
         .layer(from_fn_with_state(server.clone(), requests::attend))

@@ -17,7 +17,6 @@ use crate::state::{Server, Shared};
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
-        .route("/", get(root))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -29,17 +28,6 @@ pub(crate) fn routes() -> Router<Shared> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     status: &'static str,
-}
-
-/// What this is.
-#[utoipa::path(
-    get, path = "/", tag = "Server", security(()),
-    responses(
-        (status = 200, description = "A few words", body = String, content_type = "text/plain"),
-    ),
-)]
-pub(crate) async fn root(State(server): State<Shared>) -> String {
-    format!("ruminate serves {} here: see /openapi.json\n", server.name())
 }
 
 /// Whether the process is alive and its engine makes steps.

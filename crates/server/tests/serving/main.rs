@@ -8,4 +8,5 @@ mod crowds;
 mod faults;
 mod figures;
 mod keys;
+mod page;
 mod server;
