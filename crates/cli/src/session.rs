@@ -55,7 +55,7 @@ pub(crate) struct Answer {
 }
 
 enum Heard {
-    Event(Event),
+    Event(Box<Event>),
     Interrupt,
 }
 
@@ -149,7 +149,7 @@ impl Session {
         };
         let (sender, receiver) = mpsc::channel();
         let to_us = sender.clone();
-        let sink = move |event| to_us.send(Heard::Event(event)).is_ok();
+        let sink = move |event| to_us.send(Heard::Event(Box::new(event))).is_ok();
         let id = self.engine.submit(request, Box::new(sink));
         // A press after the answer's end finds nobody, and nothing is left to stop.
         let _guard = self.interrupts.listen(move || drop(sender.send(Heard::Interrupt)));
@@ -158,7 +158,7 @@ impl Session {
         for heard_now in answering {
             match heard_now {
                 Heard::Interrupt => self.engine.cancel(id),
-                Heard::Event(event) => answer.take(event, heard)?,
+                Heard::Event(event) => answer.take(*event, heard)?,
             }
         }
         answer.figures.experts = self.engine.expert_statistics();
@@ -217,7 +217,8 @@ impl Iterator for Answering {
             return None;
         }
         let heard = self.receiver.recv().ok();
-        self.over = matches!(heard, Some(Heard::Event(Event::Finished { .. })));
+        self.over =
+            matches!(&heard, Some(Heard::Event(e)) if matches!(**e, Event::Finished { .. }));
         heard
     }
 }
