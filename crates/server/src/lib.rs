@@ -19,6 +19,7 @@
 
 mod admission;
 mod answering;
+mod anthropic;
 pub mod ask;
 mod auth;
 mod dialect;
@@ -40,7 +41,9 @@ mod state;
 mod status;
 mod telling;
 mod tokens;
+mod turns;
 
+pub use anthropic::{Settings as MessagesSettings, SignatureKey};
 pub use auth::{Keys, Origins};
 pub use error::Error;
 pub use figures::{Bill, Money};

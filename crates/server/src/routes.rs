@@ -5,13 +5,14 @@ use axum::middleware::from_fn_with_state;
 
 use crate::error::Error;
 use crate::state::Shared;
-use crate::{auth, openai, requests, status, tokens};
+use crate::{anthropic, auth, openai, requests, status, tokens};
 
 /// The whole of the server. Layers are passed from the last to the first: a request gets its id,
 /// then must be let in, then finds its path.
 pub(crate) fn router(server: Shared) -> Router {
     Router::new()
         .merge(openai::routes())
+        .merge(anthropic::routes())
         .merge(tokens::routes())
         .merge(status::routes())
         .fallback(async || Error::NotFound)
