@@ -1,6 +1,7 @@
 //! What this machine reads and multiplies at best: measured in one place, for whoever compares with
 //! it.
 
+use panels::Aligned;
 use panels::peak::{Peak, read_bandwidth};
 use par::Pool;
 use plan::Peaks;
@@ -20,7 +21,9 @@ pub(crate) struct Roofs {
 
 impl Roofs {
     pub(crate) fn measure(best: Best, pool: &Pool) -> Roofs {
-        let data = vec![1.0; READ_LEN];
+        // As weights lie in memory.
+        let mut data = Aligned::zeros(READ_LEN);
+        data.fill(1.0);
         let read = read_bandwidth(best, pool, &data);
         Roofs { read, peaks: Peak::ALL.map(|peak| peak.measure(best, pool)) }
     }

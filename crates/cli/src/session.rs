@@ -122,6 +122,8 @@ impl Session {
             think: prompt.start,
             stops: self.stops.clone(),
             ignore_stops: false,
+            grammar: None,
+            shown_controls: Vec::new(),
             logprobs: None,
             prompt_logprobs: None,
             min_tokens: 0,
@@ -144,6 +146,7 @@ impl Session {
                 Heard::Event(event) => answer.take(event, heard)?,
             }
         }
+        answer.figures.experts = self.engine.expert_statistics();
         match answer.finish {
             Finish::Refused(refusal) => Err(refusal).with_context(|| self.named("refused")),
             Finish::Failed(reason) => bail!("{}: {reason}", self.named("the answer failed")),
@@ -211,7 +214,7 @@ impl Answer {
             thinking: String::new(),
             text: String::new(),
             finish: Finish::Refused(engine::Refusal::Stopped),
-            figures: Figures { usage: Usage::default(), answer_tokens: 0 },
+            figures: Figures { usage: Usage::default(), answer_tokens: 0, experts: None },
             seed,
         }
     }

@@ -88,6 +88,8 @@ fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Limits) 
                 think: None,
                 stops: Vec::new(),
                 ignore_stops: true,
+                grammar: None,
+                shown_controls: Vec::new(),
                 logprobs: None,
                 prompt_logprobs: None,
                 min_tokens: 0,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use schedule::Micros;
 use text::{Controls, Piece, Place, Split, StopStrings, Stream, ThinkState, Thinking, Tokenizer};
 
+use crate::grammar::{Grammar, GrammarState, Taken};
 use crate::request::{Event, Finish, PromptToken, Request, Sink, Token, Usage};
 use crate::sampler::{self, Mask, Params, Scratch, Turn, raw_logprobs};
 use crate::speculate::Drafter;
@@ -32,6 +33,7 @@ pub(crate) struct Answer {
     pub(crate) salt: u64,
     sink: Sink,
     think: Option<ThinkState>,
+    grammar: Option<GrammarState>,
     stream: Stream,
     split: Split,
     stops: StopStrings,
@@ -98,7 +100,8 @@ impl Answer {
             salt: request.salt,
             sink,
             think,
-            stream: Stream::new(Controls::Drop),
+            grammar: request.grammar.as_ref().map(Grammar::start),
+            stream: Stream::new(Controls::Drop).keeping(&request.shown_controls),
             split: Split::new(inside),
             stops,
             usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
@@ -219,23 +222,11 @@ impl Answer {
     /// Chooses what follows the `known` tokens by the logits (V) of the last one, and appends it
     /// with whatever must follow it.
     fn choose(&mut self, chooser: &mut Chooser<'_>, logits: &[f32], known: &[u32]) -> Next {
-        self.banned.clear();
-        if let Some(think) = &self.think {
-            self.banned.extend(think.banned());
-        }
-        if self.usage.completion_tokens < self.min_tokens {
-            self.banned.extend(chooser.tokenizer.stops());
-        }
-        let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
-        let position = known.len() as u64;
-        let mask = if self.banned.is_empty() { Mask::All } else { Mask::Except(&self.banned) };
-        let turn = Turn { prompt, generated, position, mask };
-        let forced = self.think.as_ref().and_then(ThinkState::forced);
-        let token = match forced {
+        let token = match self.think.as_ref().and_then(ThinkState::forced) {
             Some(token) => token,
-            None => match sampler::draw(chooser.scratch, logits, &self.params, &turn) {
-                Ok(drawn) => drawn.token,
-                Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
+            None => match self.draw(chooser, logits, known) {
+                Ok(token) => token,
+                Err(error) => return Next::Ends(Finish::Failed(error)),
             },
         };
         let mut top = Vec::new();
@@ -259,6 +250,45 @@ impl Answer {
         next
     }
 
+    /// Draws what follows the `known` tokens, of those that may.
+    fn draw(
+        &mut self,
+        chooser: &mut Chooser<'_>,
+        logits: &[f32],
+        known: &[u32],
+    ) -> Result<u32, String> {
+        let think = self.think.as_ref();
+        self.banned.clear();
+        self.banned.extend(think.into_iter().flat_map(ThinkState::banned));
+        if self.usage.completion_tokens < self.min_tokens {
+            self.banned.extend(chooser.tokenizer.stops());
+        }
+        let allowed = match &mut self.grammar {
+            Some(grammar) => grammar.allowed(chooser.tokenizer, think, logits.len())?,
+            None => None,
+        };
+        let mask = match allowed {
+            Some(bits) => Mask::Only(bits),
+            None if self.banned.is_empty() => Mask::All,
+            None => Mask::Except(&self.banned),
+        };
+        let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
+        let mut draw = |mask: Mask<'_>| {
+            let turn = Turn { prompt, generated, position: known.len() as u64, mask };
+            let drawn = sampler::draw(chooser.scratch, logits, &self.params, &turn);
+            drawn.map(|drawn| drawn.token).map_err(|error| error.to_string())
+        };
+        let token = draw(mask)?;
+        let stops = chooser.tokenizer.stops();
+        let thinks = think.is_some_and(ThinkState::is_inside);
+        if self.grammar.is_none() || !thinks || self.ignore_stops || !stops.contains(&token) {
+            return Ok(token);
+        }
+        // Whoever asked for a form gets an answer: thinking cannot be all there is.
+        self.banned.extend_from_slice(stops);
+        draw(Mask::Except(&self.banned))
+    }
+
     /// Takes one token and tells of it.
     fn take(
         &mut self,
@@ -267,10 +297,19 @@ impl Answer {
         (logprob, top): (Option<f32>, Vec<sampler::TokenLogprob>),
         out: &mut Vec<u32>,
     ) -> Next {
-        if !self.ignore_stops && tokenizer.stops().contains(&id) {
+        let masked = self.grammar.as_ref().is_some_and(GrammarState::is_armed);
+        if (masked || !self.ignore_stops) && tokenizer.stops().contains(&id) {
             self.usage.completion_tokens += 1;
             return Next::Ends(Finish::Stop);
         }
+        let taken = match &mut self.grammar {
+            Some(grammar) => grammar.take(tokenizer, id, self.think.as_mut()),
+            None => Ok(Taken::GoesOn),
+        };
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => return Next::Ends(Finish::Failed(error)),
+        };
         out.push(id);
         self.usage.completion_tokens += 1;
         let place = match &mut self.think {
@@ -288,6 +327,7 @@ impl Answer {
         }
         match stopped {
             Some(stop) => Next::Ends(Finish::StopString(stop)),
+            None if taken == Taken::Complete => Next::Ends(Finish::Stop),
             None if self.usage.completion_tokens == self.max_tokens => Next::Ends(Finish::Length),
             None => Next::GoesOn,
         }

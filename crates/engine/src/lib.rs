@@ -11,6 +11,7 @@
 mod answer;
 mod error;
 mod expert_loads;
+pub mod grammar;
 mod handle;
 mod loader;
 pub mod memory;

@@ -3,6 +3,7 @@
 use schedule::{ClientId, Micros, Priority};
 use text::{Piece, Place, ThinkLimits};
 
+use crate::grammar::Grammar;
 use crate::sampler::{self, Params, TokenLogprob};
 
 /// One answer that somebody wants.
@@ -19,6 +20,11 @@ pub struct Request {
     pub stops: Vec<String>,
     /// Go on after the tokens that end an answer, for measurements.
     pub ignore_stops: bool,
+    /// What the answer must match, from its first token after thinking on. It ends where nothing
+    /// can follow, or where the model ends it and it may end.
+    pub grammar: Option<Grammar>,
+    /// Control tokens that are written into the text by their names: those of tool calls.
+    pub shown_controls: Vec<u32>,
     /// Log-probabilities of each token and of so many likeliest ones.
     pub logprobs: Option<usize>,
     /// The same of each token of the prompt but the first.

@@ -7,7 +7,7 @@ use formats::TextSource;
 use formats::gguf::Metadata;
 use text::{
     ChatTemplate, Conversation, GgufVocab, Prompt, RenderOptions, ThinkLimits, ThinkMode, Thinking,
-    Tokenizer, TokenizerConfig, VocabSource,
+    Tokenizer, TokenizerConfig, ToolFormat, VocabSource,
 };
 
 use crate::Error;
@@ -33,6 +33,8 @@ pub struct Vocabulary {
     pub template: Option<ChatTemplate>,
     /// None in a model that does not think.
     pub thinking: Option<Arc<Thinking>>,
+    /// How it calls tools; if its template says nothing of them, how it is asked to.
+    pub tools: ToolFormat,
     /// What the files say of sampling.
     file_params: PartialParams,
     family: &'static str,
@@ -79,7 +81,10 @@ impl Vocabulary {
             Some(template) => Thinking::of(&tokenizer, template).map_err(of_text)?,
             None => None,
         };
-        Ok(Vocabulary { tokenizer: tokenizer.into(), template, thinking, file_params, family })
+        let tools = template.as_ref().and_then(|template| ToolFormat::of(template, &tokenizer));
+        let tools = tools.unwrap_or_else(|| ToolFormat::asked(&tokenizer));
+        let tokenizer = tokenizer.into();
+        Ok(Vocabulary { tokenizer, template, thinking, tools, file_params, family })
     }
 
     /// The sampling defaults for answers with or without thinking: the file's, and where it is
@@ -117,6 +122,7 @@ impl Vocabulary {
             let text = conversation.messages.last().map_or("", |message| &message.content);
             return Ok((self.tokenizer.encode_document(text)?, None));
         };
+        let conversation = &*self.tools.show(conversation);
         let options = RenderOptions { add_generation_prompt: true, thinking: None, now_unix_s };
         let Some(thinking) = &self.thinking else {
             let prompt = template.render(conversation, &options)?;

@@ -46,6 +46,8 @@ fn request(prompt: &[u32], max_tokens: usize, params: Params) -> Request {
         think: None,
         stops: Vec::new(),
         ignore_stops: true,
+        grammar: None,
+        shown_controls: Vec::new(),
         logprobs: Some(0),
         prompt_logprobs: None,
         min_tokens: 0,

@@ -8,6 +8,7 @@ use std::sync::mpsc::channel;
 
 use formats::{Checkpoint, TensorLayout};
 use quant::QuantType;
+use ruminate_engine::grammar::{GrammarSource, Grammars};
 use ruminate_engine::sampler::PartialParams;
 use ruminate_engine::{
     Core, Event, Loaded, Options, Progress, Request, RequestId, Speculate, Usage,
@@ -80,6 +81,16 @@ fn write(folder: &Path, tensors: &Tensors) {
 
 /// Tokens with the bits of their log-probabilities, and what was used, of three prompts at once.
 fn answers(folder: &Path, speculate: Speculate, temperature: f32) -> Vec<(Vec<(u32, u32)>, Usage)> {
+    matching(folder, speculate, temperature, None)
+}
+
+/// The same, with answers that match a regular expression.
+fn matching(
+    folder: &Path,
+    speculate: Speculate,
+    temperature: f32,
+    regex: Option<&str>,
+) -> Vec<(Vec<(u32, u32)>, Usage)> {
     let options = Options {
         sequences_max: 4,
         context: Some(256),
@@ -87,7 +98,10 @@ fn answers(folder: &Path, speculate: Speculate, temperature: f32) -> Vec<(Vec<(u
         speculate,
         ..Options::default()
     };
-    let mut core = Core::new(Loaded::open(folder, &options, &|_, _| ()).unwrap()).unwrap();
+    let loaded = Loaded::open(folder, &options, &|_, _| ()).unwrap();
+    let grammars = Grammars::new(&loaded.vocabulary.tokenizer).unwrap();
+    let source = regex.map(|regex| GrammarSource::Regex(regex.into()));
+    let mut core = Core::new(loaded).unwrap();
     let prompts = [vec![5, 17, 230, 41], (0..70).map(|i| i * 3 % 310).collect(), vec![9; 33]];
     let mut all_events = Vec::new();
     for (i, prompt) in prompts.into_iter().enumerate() {
@@ -100,6 +114,8 @@ fn answers(folder: &Path, speculate: Speculate, temperature: f32) -> Vec<(Vec<(u
             think: None,
             stops: Vec::new(),
             ignore_stops: true,
+            grammar: source.as_ref().map(|source| grammars.compile(source).unwrap()),
+            shown_controls: Vec::new(),
             logprobs: Some(0),
             prompt_logprobs: None,
             min_tokens: 0,
@@ -159,6 +175,24 @@ fn a_layer_that_knows_nothing_changes_no_bit() {
             assert_eq!(plain, tokens, "at {temperature}");
             // It stops asking when nothing comes of it.
             assert!((1..40).contains(&usage.drafted_tokens), "{usage:?}");
+        }
+    }
+}
+
+#[test]
+fn guesses_that_a_grammar_forbids_change_no_bit_of_what_matches_it() {
+    let mut tensors = read(&formats::open(&golden()).unwrap());
+    add_layer(&mut tensors, |row, col| f32::from(row == col));
+    silence(&mut tensors);
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tensors);
+    let regex = Some("([a-f]{3}[0-9 ]){12}");
+    for temperature in [0.0, 1.0] {
+        let plain = matching(folder.path(), Speculate::Off, temperature, regex);
+        let guessed = matching(folder.path(), Speculate::Mtp, temperature, regex);
+        for ((plain, _), (tokens, usage)) in plain.iter().zip(&guessed) {
+            assert_eq!(plain, tokens, "at {temperature}");
+            assert!(usage.drafted_tokens > usage.accepted_tokens, "{usage:?}");
         }
     }
 }

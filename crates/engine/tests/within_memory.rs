@@ -167,6 +167,8 @@ fn generate(engine: &Engine) -> Outcome<Vec<u32>> {
         think: None,
         stops: Vec::new(),
         ignore_stops: true,
+        grammar: None,
+        shown_controls: Vec::new(),
         logprobs: None,
         prompt_logprobs: None,
         min_tokens: 0,

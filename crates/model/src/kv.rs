@@ -1,6 +1,7 @@
 //! Cached keys and values, by page.
 
 use ops::{attention, latent_attention};
+use panels::Aligned;
 use spec::{AttentionSpec, ModelSpec};
 
 /// What the cache keeps its numbers as.
@@ -35,9 +36,9 @@ impl KvType {
 /// memory for them without touching it, so a page costs nothing before it is written.
 #[derive(Debug)]
 pub(crate) enum LayerKv {
-    F32(Vec<f32>),
-    F16(Vec<u16>),
-    Bf16(Vec<u16>),
+    F32(Aligned<f32>),
+    F16(Aligned<u16>),
+    Bf16(Aligned<u16>),
 }
 
 /// Runs `$body` with `$cache` as the mutable slice of whatever type the layer keeps.
@@ -46,14 +47,13 @@ macro_rules! with_elements {
         match $kv {
             $crate::kv::LayerKv::F32($cache) => $body,
             $crate::kv::LayerKv::F16(bits) => {
-                let $cache = half::slice::HalfBitsSliceExt::reinterpret_cast_mut::<half::f16>(
-                    bits.as_mut_slice(),
-                );
+                let $cache =
+                    half::slice::HalfBitsSliceExt::reinterpret_cast_mut::<half::f16>(&mut bits[..]);
                 $body
             }
             $crate::kv::LayerKv::Bf16(bits) => {
                 let $cache = half::slice::HalfBitsSliceExt::reinterpret_cast_mut::<half::bf16>(
-                    bits.as_mut_slice(),
+                    &mut bits[..],
                 );
                 $body
             }
@@ -128,9 +128,9 @@ impl Kv {
 pub(crate) fn layer_kv(attention: &AttentionSpec, kv_type: KvType, n_pages: usize) -> LayerKv {
     let len = page_len(attention) * n_pages;
     match kv_type {
-        KvType::F32 => LayerKv::F32(vec![0.0; len]),
-        KvType::F16 => LayerKv::F16(vec![0; len]),
-        KvType::Bf16 => LayerKv::Bf16(vec![0; len]),
+        KvType::F32 => LayerKv::F32(Aligned::zeros(len)),
+        KvType::F16 => LayerKv::F16(Aligned::zeros(len)),
+        KvType::Bf16 => LayerKv::Bf16(Aligned::zeros(len)),
     }
 }
 
@@ -157,17 +157,19 @@ mod tests {
 
     #[test]
     fn a_copied_page_leaves_the_others_alone() {
+        let mut cache = Aligned::zeros(6);
+        cache.copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let mut kv = Kv {
-            layers: vec![LayerKv::F32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])],
+            layers: vec![LayerKv::F32(cache)],
             page_lens: vec![2],
             n_pages: 3,
             kv_type: KvType::F32,
         };
         kv.copy_page(2, 0);
         let LayerKv::F32(layer) = &kv.layers[0] else { panic!("an f32 cache") };
-        assert_eq!(layer, &[5.0, 6.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(layer[..], [5.0, 6.0, 3.0, 4.0, 5.0, 6.0]);
         kv.fill(&[1.0, -2.0, 0.5, 0.0]);
         let LayerKv::F32(layer) = &kv.layers[0] else { panic!("an f32 cache") };
-        assert_eq!(layer, &[1.0, -2.0, 0.5, 0.0, 1.0, -2.0]);
+        assert_eq!(layer[..], [1.0, -2.0, 0.5, 0.0, 1.0, -2.0]);
     }
 }

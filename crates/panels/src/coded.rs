@@ -20,6 +20,7 @@ use simd::Isa;
 use crate::PANEL_ROWS;
 use crate::activations::{Blocks, Per32, Per256};
 use crate::format::Format;
+use crate::run::{PanelRun, TokenRun};
 
 /// A value for each vector of a panel (one of sixteen lanes, or two of eight) and each token.
 pub(crate) type Tile<V, const T: usize> = [[V; T]; 2];
@@ -41,36 +42,6 @@ macro_rules! unroll_8 {
             $body
         })*
     };
-}
-
-/// Some blocks of one panel, as `Format` lays them out.
-#[derive(Clone, Copy)]
-pub(crate) struct PanelRun<'a> {
-    pub(crate) planes: &'a [u8],
-    /// Bits of f16.
-    pub(crate) scales: &'a [u16],
-    pub(crate) subs: &'a [u8],
-}
-
-impl<'a> PanelRun<'a> {
-    /// `n` blocks from block `from` on.
-    #[inline(always)]
-    pub(crate) fn blocks<F: Format>(self, from: usize, n: usize) -> Self {
-        Self {
-            planes: &self.planes[from * F::PLANE_BYTES..][..n * F::PLANE_BYTES],
-            scales: &self.scales[from * F::SCALES..][..n * F::SCALES],
-            subs: &self.subs[from * F::SUB_BYTES..][..n * F::SUB_BYTES],
-        }
-    }
-}
-
-/// The same blocks of the activations of a tile, as `Blocks` lays them out.
-#[derive(Clone, Copy)]
-pub(crate) struct TokenRun<'a, const T: usize> {
-    /// (K / 32, 8)
-    pub(crate) quads: [&'a [[i32; 8]]; T],
-    pub(crate) scales: [&'a [f32]; T],
-    pub(crate) sums: [&'a [i32]; T],
 }
 
 /// Where codes come from.
@@ -186,6 +157,9 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
     pub(crate) fn add_to<I: Isa>(&self, isa: I, acc: &mut Tile<I::F32, T>) {
         let weights = self.weights.scales.chunks_exact(F::SCALES);
         for (b, (codes, scales)) in self.codes.chunks_exact(C::BYTES).zip(weights).enumerate() {
+            if !C::LOOPED {
+                self.weights.prefetch::<I, F>(isa, b, 1);
+            }
             if F::BLOCK == Per32::LEN {
                 self.add_block_of_32(isa, Block { b, codes, scales, subs: &[] }, acc);
             } else {

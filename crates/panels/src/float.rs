@@ -13,6 +13,7 @@ use simd::Isa;
 use crate::PANEL_ROWS;
 use crate::coded::{Tile, vectors};
 use crate::matrix::F8_BLOCK;
+use crate::run::AHEAD_BYTES;
 
 /// A run of k of one panel.
 pub(crate) trait Floats: Copy {
@@ -24,6 +25,9 @@ pub(crate) trait Floats: Copy {
 
     /// The weights of one k in one vector of rows.
     fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32;
+
+    /// Asks for the weights that lie [`AHEAD_BYTES`] behind those of one k.
+    fn prefetch<I: Isa>(self, isa: I, k: usize);
 }
 
 /// (K, 16) of f32.
@@ -63,6 +67,11 @@ impl Floats for Wide<'_> {
     fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
         isa.load(&self.0[k][vector * I::LANES..])
     }
+
+    #[inline(always)]
+    fn prefetch<I: Isa>(self, isa: I, k: usize) {
+        isa.prefetch(self.0, k + ahead(self.0));
+    }
 }
 
 impl Floats for Half<'_> {
@@ -80,6 +89,11 @@ impl Floats for Half<'_> {
     fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
         isa.load_f16(self.0[k][vector * I::LANES..].reinterpret_cast())
     }
+
+    #[inline(always)]
+    fn prefetch<I: Isa>(self, isa: I, k: usize) {
+        isa.prefetch(self.0, k + ahead(self.0));
+    }
 }
 
 impl Floats for Brain<'_> {
@@ -96,6 +110,11 @@ impl Floats for Brain<'_> {
     #[inline(always)]
     fn get<I: Isa>(self, isa: I, k: usize, vector: usize) -> I::F32 {
         isa.load_bf16(self.0[k][vector * I::LANES..].reinterpret_cast())
+    }
+
+    #[inline(always)]
+    fn prefetch<I: Isa>(self, isa: I, k: usize) {
+        isa.prefetch(self.0, k + ahead(self.0));
     }
 }
 
@@ -120,6 +139,17 @@ impl Floats for Eighth<'_> {
         let scale = isa.splat(self.scales[(self.phase + k) / F8_BLOCK]);
         isa.mul(isa.load_e4m3(&self.codes[k][vector * I::LANES..]), scale)
     }
+
+    #[inline(always)]
+    fn prefetch<I: Isa>(self, isa: I, k: usize) {
+        isa.prefetch(self.codes, k + ahead(self.codes));
+    }
+}
+
+/// How many k of a panel lie so far behind another.
+#[inline(always)]
+fn ahead<T>(_: &[[T; PANEL_ROWS]]) -> usize {
+    AHEAD_BYTES / size_of::<[T; PANEL_ROWS]>()
 }
 
 /// k that are widened at a time; half a run of FP8 scales, so that one scale serves it.
@@ -132,6 +162,7 @@ pub(crate) type Scratch = [[f32; PANEL_ROWS]; RUN_LEN];
 #[inline(always)]
 pub(crate) fn widen<I: Isa, W: Floats>(isa: I, weights: W, out: &mut Scratch) {
     for (k, out) in out[..weights.len()].iter_mut().enumerate() {
+        weights.prefetch(isa, k);
         for v in 0..vectors::<I>() {
             isa.store(weights.get(isa, k, v), &mut out[v * I::LANES..]);
         }
@@ -153,6 +184,10 @@ pub(crate) fn add_to<I: Isa, W: Floats, const P: usize, const T: usize>(
     );
     for k in 0..len {
         for p in 0..P {
+            // Of more tokens the first ones have brought what the others read.
+            if T <= 2 {
+                weights[p].prefetch(isa, k);
+            }
             for v in 0..vectors::<I>() {
                 let w = weights[p].get(isa, k, v);
                 for t in 0..T {

@@ -27,9 +27,11 @@ mod float;
 mod matrix;
 pub mod peak;
 mod product;
+mod run;
 mod strip;
 
 pub use activations::{Activations, Form};
+pub use aligned::Aligned;
 pub use matrix::Panels;
 pub use product::{
     Group, Rows, Start, matmul, matmul_add, matmul_grouped, matmul_rows, multiply, multiply_strip,

@@ -248,8 +248,6 @@ impl Source<'_> {
     ) {
         let mut fields = Unpacked::default();
         let block_bytes = F::TYPE.block_bytes();
-        // Codes are added bit by bit to what is there, maybe those of other weights.
-        planes.fill(0);
         for (r, row) in self.rows_of(panel) {
             for (b, block) in row.chunks_exact(block_bytes).enumerate() {
                 quant::unpack(F::TYPE, block, &mut fields);
@@ -266,24 +264,30 @@ impl Source<'_> {
     }
 }
 
-/// Writes the codes of row r into the planes (PLANE_BYTES) of a block that holds zeros there.
+/// Writes the codes of row r into the planes (PLANE_BYTES) of a block.
 fn put_codes<F: Format>(r: usize, fields: &Unpacked, planes: &mut [u8]) {
     let (low, high) = planes.split_at_mut(F::LOW_BYTES);
-    let low_mask = ((1u16 << F::LOW_BITS) - 1) as u8;
-    for (k, &code) in fields.codes[..F::BLOCK].iter().enumerate() {
-        put(low, F::LOW_BITS, r, k, code & low_mask);
-        if F::HIGH_BITS > 0 {
-            put(high, F::HIGH_BITS, r, k, code >> F::LOW_BITS);
-        }
+    let codes = &fields.codes[..F::BLOCK];
+    put_plane(low, r, codes, [F::LOW_BITS, 0]);
+    if F::HIGH_BITS > 0 {
+        put_plane(high, r, codes, [F::HIGH_BITS, F::LOW_BITS]);
     }
 }
 
-/// Adds `bits` bits of the code of row r at k to a plane.
-fn put(plane: &mut [u8], bits: usize, r: usize, k: usize, value: u8) {
-    let (quad, in_quad) = (k / 4, k % 4);
-    let quads_in_byte = 8 / bits;
-    let at = (quad / quads_in_byte * PANEL_ROWS + r) * 4 + in_quad;
-    plane[at] |= value << (quad % quads_in_byte * bits);
+/// Writes `bits` bits of the codes of row r, those from `shift` on, into a plane: a quad at a time.
+#[inline(always)]
+fn put_plane(plane: &mut [u8], r: usize, codes: &[u8], [bits, shift]: [usize; 2]) {
+    let mask = u32::from_le_bytes([((1u16 << bits) - 1) as u8; 4]);
+    let in_byte = 8 / bits;
+    let quads = codes.as_chunks().0.chunks_exact(in_byte);
+    let rows = plane.as_chunks_mut().0.chunks_exact_mut(PANEL_ROWS);
+    for (row, quads) in rows.zip(quads) {
+        let mut word = 0;
+        for (i, &quad) in quads.iter().enumerate() {
+            word |= ((u32::from_le_bytes(quad) >> shift) & mask) << (i * bits);
+        }
+        row[r] = word.to_le_bytes();
+    }
 }
 
 /// Writes the sub-block scales and mins of row r: pairs of sub-blocks by (pair, 16, 2), mins after

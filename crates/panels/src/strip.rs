@@ -4,11 +4,12 @@ use par::Strip;
 use simd::{Isa, Kernel};
 
 use crate::activations::{Blocks, Per32, Per256, QuantisedRows};
-use crate::coded::{self, Codes, Packed, PanelRun, Plain, Tile, TileProduct, TokenRun, vectors};
+use crate::coded::{self, Codes, Packed, Plain, Tile, TileProduct, vectors};
 use crate::float::{self, Floats};
 use crate::format::Format;
 use crate::matrix::{Data, F8_BLOCK};
 use crate::product::{Rows, Start};
+use crate::run::{PanelRun, TokenRun};
 use crate::{Activations, PANEL_ROWS, Panels};
 
 /// Panels that a product of one row of floats takes at a time: one chain of sums would wait.
@@ -211,6 +212,7 @@ impl Tokens<'_> {
         let (n_blocks, run_blocks) = (self.cols / F::BLOCK, coded::RUN_LEN / F::BLOCK);
         for b in (0..n_blocks).step_by(run_blocks) {
             let n = run_blocks.min(n_blocks - b);
+            weights.prefetch::<I, F>(isa, b, n);
             let weights = weights.blocks::<F>(b, n);
             isa.outline(
                 #[inline(always)]

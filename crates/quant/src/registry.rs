@@ -96,6 +96,8 @@ macro_rules! blocks {
         ///
         /// Panics if `block` isn't one block, or if `ty` has no codes
         /// ([`QuantType::code_layout`]).
+        // Where the type is a constant, all else goes.
+        #[inline(always)]
         pub fn unpack(ty: QuantType, block: &[u8], out: &mut Unpacked) {
             match ty {
                 $(QuantType::$plain)|* => panic!("{} has no codes", ty.name()),

@@ -251,6 +251,10 @@ impl Now {
         self.gauge(&["ruminate_requests"], "Requests that are not over", requests);
         let rate = server.admission.rate();
         self.gauge(&["ruminate_drain_tokens_per_second"], "Tokens done lately", rate);
+        if let Some(grammars) = &server.grammars {
+            let bytes = grammars.statistics().cached_bytes as f64;
+            self.gauge(&["ruminate_grammar_cache_bytes"], "Of compiled forms", bytes);
+        }
         let bill = server.bill_so_far();
         if let Some(cost) = bill.cost {
             self.counter(&["ruminate_cost_usd"], "Of the machine, idle or not", cost);

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Instant;
 
+use engine::grammar::Grammars;
 use engine::{Core, Engine, Loaded};
 use plan::Peaks;
 use tokio::signal::unix::{SignalKind, signal};
@@ -101,6 +102,7 @@ impl Service {
         let server = Server {
             context: core.longest(),
             engine: Engine::start(core),
+            grammars: Grammars::new(&vocabulary.tokenizer).ok(),
             vocabulary,
             admission: Admission::new(limits.clone()),
             drain: Drain::new(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use engine::grammar::Grammars;
 use engine::sampler::PartialParams;
 use engine::{Engine, Vocabulary};
 
@@ -21,6 +22,8 @@ use crate::metrics::Metrics;
 pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) vocabulary: Arc<Vocabulary>,
+    /// None if its vocabulary cannot be masked.
+    pub(crate) grammars: Option<Grammars>,
     /// What the model is called, the first of them in answers.
     pub(crate) names: Vec<String>,
     /// Tokens that prompt and answer may have together.

@@ -106,6 +106,9 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// are in -128..=127, or not finite: then -128.
     fn store_quads(self, v: Self::F32, out: &mut [i32]);
 
+    /// Asks for the cache line at `xs[ahead]`, which may lie past the end: what lies behind a slice
+    /// is often what is read next. Changes no value.
+    fn prefetch<T>(self, xs: &[T], ahead: usize);
     /// 4 · `LANES` bytes.
     fn load_bytes(self, xs: &[u8]) -> Self::Bytes;
     fn store_bytes(self, v: Self::Bytes, out: &mut [u8]);

@@ -1,7 +1,8 @@
-//! Text to tokens and back, chat templates, thinking control.
+//! Text to tokens and back, chat templates, thinking control, tool calls.
 //!
-//! Start at [`Tokenizer`] and [`ChatTemplate`]; [`Thinking`] joins them. Not here: files (a caller
-//! brings bytes or plain structs), sampling (it asks a [`ThinkState`] what may come next), HTTP.
+//! Start at [`Tokenizer`] and [`ChatTemplate`]; [`Thinking`] joins them, and [`ToolFormat`] says
+//! how tools are called. Not here: files (a caller brings bytes or plain structs), sampling (it
+//! asks a [`ThinkState`] what may come next), HTTP.
 //!
 //! Invariants: text of a user never becomes a control token (`marks` says how); a template is an
 //! untrusted program with bounded time, memory and output; streamed text is, put together, what
@@ -17,6 +18,7 @@ mod prompt;
 mod stream;
 mod thinking;
 mod tokenizer;
+mod tools;
 
 pub use chat::{
     CONVERSATION_BYTES_MAX, ChatTemplate, Conversation, JSON_DEPTH_MAX, Message, PROMPT_BYTES_MAX,
@@ -30,3 +32,4 @@ pub use thinking::{
     Piece, Place, Split, ThinkLimits, ThinkMode, ThinkPrompt, ThinkState, Thinking, starts_inside,
 };
 pub use tokenizer::{Controls, GgufVocab, Tokenizer, TokenizerConfig, VocabSource};
+pub use tools::{CALLS_MAX, ToolFormat, ToolParser, ToolPiece, ToolStyle};

@@ -12,10 +12,12 @@ pub const STOP_BYTES_MAX: usize = 256;
 /// Text of a sequence of tokens, token by token.
 ///
 /// All the text that [`Stream::push`] and [`Stream::flush`] give, put together, is
-/// [`Tokenizer::decode`] of all the tokens.
+/// [`Tokenizer::decode`] of all the tokens, and of the control tokens that are kept.
 #[derive(Debug, Clone)]
 pub struct Stream {
     controls: Controls,
+    /// Control tokens that are written all the same, ascending.
+    kept: Vec<u32>,
     /// The bytes of a character that is not whole yet. At most 3.
     pending: Vec<u8>,
     /// Nothing came yet, so a space may be the vocabulary's and not the text's.
@@ -25,12 +27,20 @@ pub struct Stream {
 impl Stream {
     /// A stream before its first token.
     pub fn new(controls: Controls) -> Self {
-        Self { controls, pending: Vec::new(), at_start: true }
+        Self { controls, kept: Vec::new(), pending: Vec::new(), at_start: true }
+    }
+
+    /// The same, but the control tokens `ids` are written by their names: they mark tool calls.
+    pub fn keeping(self, ids: &[u32]) -> Self {
+        let mut kept = ids.to_vec();
+        kept.sort_unstable();
+        Self { kept, ..self }
     }
 
     /// Appends to `out` the text that is certain once token `id` has come.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32, out: &mut String) {
-        if self.controls == Controls::Drop && tokenizer.is_control(id) {
+        let drops = self.controls == Controls::Drop && tokenizer.is_control(id);
+        if drops && self.kept.binary_search(&id).is_err() {
             return;
         }
         let mut bytes = tokenizer.bytes(id);

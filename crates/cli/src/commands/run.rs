@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use engine::Finish;
+use formats::Method;
 use serde_json::json;
 use text::{Conversation, Message, Role};
 
@@ -124,7 +125,24 @@ fn describe(session: &Session, answer: &Answer) -> serde_json::Value {
             "decode_ms": ms(usage.decode_us),
             "prompt_tok_per_s": answer.figures.prompt_tok_per_s(),
             "decode_tok_per_s": answer.figures.decode_tok_per_s(),
+            "tokens_a_step": answer.figures.tokens_a_step(),
         },
+        "experts": answer.figures.experts.map(|experts| json!({
+            "in_memory": experts.slots,
+            "of": experts.experts,
+            "bytes_max": experts.bytes,
+            "hits": experts.hits,
+            "misses": experts.misses,
+            "hit_rate": experts.hit_rate(),
+            "bytes_read": experts.bytes_read,
+            "guesses": experts.guesses,
+            "guesses_right": experts.guesses_right,
+            "disk_bytes_per_s": experts.disk_bandwidth,
+            "disk_share": experts.disk_share(),
+            "waiting_ms": experts.waiting.as_secs_f64() * 1e3,
+            "io_uring": experts.method == Method::IoUring,
+            "direct": experts.is_direct,
+        })),
     })
 }
 

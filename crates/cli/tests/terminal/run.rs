@@ -34,7 +34,7 @@ fn off_a_terminal_stdout_is_the_answer_alone() {
 fn the_json_of_an_answer_has_its_figures() {
     let mut command = greedy("run", &golden("qwen3"));
     let found = described(command.args(["--max-tokens", "9", "--seed", "5", "Hello"]), "");
-    let fields = ["model", "answer", "thinking", "finish", "seed", "usage", "timings"];
+    let fields = ["model", "answer", "thinking", "finish", "seed", "usage", "timings", "experts"];
     assert_eq!(keys(&found), fields);
     assert_eq!(found["finish"], "length");
     assert_eq!(found["seed"], 5);
@@ -52,8 +52,16 @@ fn the_json_of_an_answer_has_its_figures() {
     assert_eq!(keys(usage), counts);
     assert_eq!((&usage["completion_tokens"], &usage["thinking_tokens"]), (&9.into(), &0.into()));
     assert!(usage["prompt_tokens"].as_u64() > Some(5), "{usage}");
-    let rates = ["load_ms", "prompt_ms", "decode_ms", "prompt_tok_per_s", "decode_tok_per_s"];
+    let rates = [
+        "load_ms",
+        "prompt_ms",
+        "decode_ms",
+        "prompt_tok_per_s",
+        "decode_tok_per_s",
+        "tokens_a_step",
+    ];
     assert_eq!(keys(&found["timings"]), rates);
+    assert!(found["experts"].is_null(), "a dense model has none");
     assert!(rates.iter().all(|rate| found["timings"][rate].as_f64() > Some(0.0)), "{found}");
 }
 

@@ -1,11 +1,13 @@
 //! One answer: the engine's events to parts.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::sampler::TokenLogprob;
 use engine::{Event, Finish, Think, Token, Usage, Vocabulary};
-use text::{Conversation, Piece, Place};
+use serde_json::Value;
+use text::{Conversation, Piece, Place, ToolFormat, ToolParser, ToolPiece};
 
 use crate::error::Error;
 use crate::part::{Finished, Part, Reason, ThinkReport, TokenData, TopToken};
@@ -16,6 +18,40 @@ use crate::state::Server;
 pub(super) struct Chat {
     pub(super) conversation: Conversation,
     pub(super) think: Think,
+}
+
+/// Finds the calls in an answer that may call tools.
+#[derive(Clone, Debug)]
+pub(super) struct Calls {
+    parser: ToolParser,
+    /// Whether there may be several.
+    parallel: bool,
+}
+
+impl Calls {
+    pub(super) fn new(format: &ToolFormat, tools: &[Value], parallel: bool) -> Calls {
+        Calls { parser: ToolParser::new(format, tools), parallel }
+    }
+
+    /// Parts of the pieces that the parser made.
+    fn tell(&self, pieces: Vec<ToolPiece>, parts: &mut Vec<Part>) {
+        for piece in pieces {
+            match piece {
+                ToolPiece::Text(text) => parts.push(Part::Text(text)),
+                ToolPiece::Start { index, .. } | ToolPiece::Arguments { index, .. }
+                    if index > 0 && !self.parallel => {}
+                ToolPiece::Start { index, name } => {
+                    // A hasher's keys are what the standard library has of randomness.
+                    let id = format!("call_{:016x}", RandomState::new().hash_one(index));
+                    parts.push(Part::ToolStart { index, id, name });
+                }
+                ToolPiece::Arguments { index, json } => {
+                    parts.push(Part::ToolArguments { index, json });
+                }
+                ToolPiece::End { .. } => {}
+            }
+        }
+    }
 }
 
 /// An answer as it grows.
@@ -30,6 +66,8 @@ pub(super) struct Choice {
     /// What it said so far, if the next turn is to be warmed.
     pub(super) text: String,
     pub(super) thinking: String,
+    /// None if there is nothing to call.
+    pub(super) calls: Option<Calls>,
     /// Tokens of the prompt to be told before anything else.
     echo: Vec<u32>,
     wants_tokens: bool,
@@ -60,6 +98,7 @@ impl Choice {
             salt,
             text: String::new(),
             thinking: String::new(),
+            calls: None,
             echo,
             wants_tokens: logprobs.is_some(),
             is_mute: max_tokens == 0,
@@ -101,10 +140,19 @@ impl Choice {
                 if !self.is_mute {
                     self.pieces(pieces, &mut parts);
                 }
+                if let Some(calls) = &mut self.calls {
+                    let mut pieces = Vec::new();
+                    calls.parser.finish(&mut pieces);
+                    calls.tell(pieces, &mut parts);
+                }
                 parts.push(self.end(&finish, usage, server, retry_after));
             }
         }
         parts
+    }
+
+    pub(super) fn has_calls(&self) -> bool {
+        self.calls.as_ref().is_some_and(|calls| calls.parser.n_calls() > 0)
     }
 
     fn pieces(&mut self, pieces: Vec<Piece>, parts: &mut Vec<Part>) {
@@ -120,7 +168,14 @@ impl Choice {
                     if self.chat.is_some() {
                         self.text += &text;
                     }
-                    parts.push(Part::Text(text));
+                    match &mut self.calls {
+                        None => parts.push(Part::Text(text)),
+                        Some(calls) => {
+                            let mut pieces = Vec::new();
+                            calls.parser.push(&text, &mut pieces);
+                            calls.tell(pieces, parts);
+                        }
+                    }
                 }
                 Piece::Thinking(_) | Piece::Answer(_) => {}
             }
@@ -145,6 +200,7 @@ impl Choice {
             Finish::StopString(stop) => Reason::StopString(stop.clone()),
             Finish::Length => Reason::Length,
             _ if self.is_mute => Reason::Length,
+            _ if self.has_calls() => Reason::ToolCalls,
             _ => Reason::Stop,
         };
         let bill = server.money.bill(&usage, self.is_first);

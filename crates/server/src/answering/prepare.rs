@@ -3,13 +3,14 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use engine::grammar::{self, Grammar, GrammarSource};
 use engine::{Request, Think, ThinkStart};
 use schedule::{ClientId, Micros};
 use sha2::{Digest, Sha256};
 use text::Conversation;
 
-use super::choice::{Chat, Choice};
-use crate::ask::{Ask, Prompt, ThinkMode, ThinkWish, ToolChoice};
+use super::choice::{Calls, Chat, Choice};
+use crate::ask::{self, Ask, Prompt, ThinkMode, ThinkWish, ToolChoice};
 use crate::auth::Who;
 use crate::error::Error;
 use crate::state::{Server, now_unix_s};
@@ -37,11 +38,15 @@ impl Prepared {
 /// Makes a request of an ask.
 pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, Error> {
     check(server, &ask)?;
+    let parallel = ask.parallel_tool_calls;
     let wish = ask.think.or(server.defaults.think);
     let wish = within(wish, server.defaults.think_max);
+    let grammar = constraint(server, &ask)?;
+    let mut tools = Vec::new();
     let (tokens, start, chat) = match ask.prompt {
         Prompt::Chat(conversation) => {
             let conversation = with_tools(conversation, &ask.tool_choice);
+            tools.clone_from(&conversation.tools);
             let (tokens, start) = prompt_tokens(server, &conversation, wish)?;
             (tokens, start, Some(Chat { conversation, think: think_of(wish) }))
         }
@@ -64,7 +69,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
     };
     text::StopStrings::new(&stops).map_err(|error| Error::invalid("stop", error.to_string()))?;
     let salt = salt(who.salt, ask.salt.as_deref());
-    let choice = Choice::new(&tokens, ask.logprobs, ask.echo, max_tokens, chat, salt);
+    let mut choice = Choice::new(&tokens, ask.logprobs, ask.echo, max_tokens, chat, salt);
     let request = Request {
         prompt: tokens,
         // The one token that is left out then says how likely the last of the prompt's were.
@@ -80,7 +85,14 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
         client: ClientId(who.client),
         salt,
         expires: None,
+        grammar,
+        shown_controls: match tools.is_empty() {
+            true => Vec::new(),
+            false => server.vocabulary.tools.controls().to_vec(),
+        },
     };
+    let calls = (!tools.is_empty()).then(|| Calls::new(&server.vocabulary.tools, &tools, parallel));
+    choice.calls = calls;
     Ok(Prepared { request, choice, n: ask.n, timeout: ask.timeout })
 }
 
@@ -130,14 +142,48 @@ fn check(server: &Server, ask: &Ask) -> Result<(), Error> {
             return Err(Error::invalid("messages", "there must be at least one message"));
         }
     }
-    if ask.grammar.is_some() {
-        return Err(Error::invalid("response_format", "answers of a given form are not supported"));
-    }
-    match ask.tool_choice {
-        ToolChoice::None | ToolChoice::Auto => Ok(()),
-        ToolChoice::Required | ToolChoice::Named(_) => {
-            Err(Error::invalid("tool_choice", "only \"none\" and \"auto\" are supported"))
+    Ok(())
+}
+
+/// What the answer must match, compiled: a call if there must be one, else the form asked for.
+fn constraint(server: &Server, ask: &Ask) -> Result<Option<Grammar>, Error> {
+    let tools = match &ask.prompt {
+        Prompt::Chat(conversation) => conversation.tools.clone(),
+        Prompt::Text(_) | Prompt::Tokens(_) => Vec::new(),
+    };
+    let call = |name: Option<String>| {
+        let (format, parallel) = (server.vocabulary.tools.clone(), ask.parallel_tool_calls);
+        GrammarSource::ToolCall { format, tools, name, parallel }
+    };
+    let (param, source) = match (&ask.tool_choice, &ask.grammar) {
+        (ToolChoice::Required, _) => ("tool_choice", call(None)),
+        (ToolChoice::Named(name), _) => ("tool_choice", call(Some(name.clone()))),
+        (_, None) => return Ok(None),
+        (_, Some(form)) => ("response_format", source_of(form)),
+    };
+    let Some(grammars) = &server.grammars else {
+        return Err(Error::invalid(param, "this model's vocabulary cannot be held to a form"));
+    };
+    match grammars.compile(&source) {
+        Ok(grammar) => Ok(Some(grammar)),
+        Err(grammar::Error::Busy) => {
+            Err(Error::Overloaded { retry_after: server.admission.retry_after() })
         }
+        // Its message names what the client called it.
+        Err(grammar::Error::NoSuchTool { .. }) => {
+            Err(Error::invalid(param, "there is no tool of this name"))
+        }
+        Err(error) => Err(Error::invalid(param, error.to_string())),
+    }
+}
+
+fn source_of(form: &ask::Grammar) -> GrammarSource {
+    match form.clone() {
+        ask::Grammar::JsonObject => GrammarSource::JsonObject,
+        ask::Grammar::JsonSchema(schema) => GrammarSource::JsonSchema(schema),
+        ask::Grammar::Regex(regex) => GrammarSource::Regex(regex),
+        ask::Grammar::Lark(lark) => GrammarSource::Lark(lark),
+        ask::Grammar::Choice(choices) => GrammarSource::Choice(choices),
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) fn next_turn(server: &Shared, choice: &Choice, finished: &Finished) {
     if !matches!(finished.reason, Reason::Stop | Reason::ToolCalls) {
         return;
     }
+    // What comes after a call is its result, and soon.
+    if choice.has_calls() {
+        return;
+    }
     // Without thinking the pages of the answer are the next turn's own.
     if finished.usage.thinking_tokens == 0 {
         return;
@@ -42,7 +46,7 @@ fn prefix(server: &Server, chat: &Chat, answer: Message) -> Option<Vec<u32>> {
     conversation.messages.push(answer);
     let mut with = |next: &str| {
         conversation.messages.push(Message::new(Role::User, next));
-        let prompt = template.render(&conversation, &options).ok();
+        let prompt = template.render(&server.vocabulary.tools.show(&conversation), &options).ok();
         conversation.messages.pop();
         server.vocabulary.tokenizer.encode_prompt(&prompt?).ok()
     };

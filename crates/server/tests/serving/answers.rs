@@ -226,6 +226,65 @@ fn text_becomes_tokens_and_tokens_become_text() {
 }
 
 #[test]
+fn a_form_that_is_asked_for_is_kept() {
+    let server = TestServer::start();
+    let mut body = long_chat(200);
+    body["reasoning_effort"] = json!("none");
+    let choices = ["red", "green", "blue"];
+    let with = |extra: Value| {
+        let mut body = body.clone();
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        server.ask(CHAT, &body)["choices"][0].clone()
+    };
+    let chosen = with(json!({"guided_choice": choices}));
+    assert!(choices.contains(&chosen["message"]["content"].as_str().unwrap()), "{chosen}");
+    let number = with(json!({"guided_regex": "[0-9]{3}"}));
+    assert_eq!(number["message"]["content"].as_str().unwrap().len(), 3);
+    let schema = json!({"type": "object", "properties": {"ok": {"type": "boolean"}},
+                        "required": ["ok"], "additionalProperties": false});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": schema}});
+    let object = with(json!({"response_format": format}));
+    let object: Value =
+        serde_json::from_str(object["message"]["content"].as_str().unwrap()).unwrap();
+    assert!(object["ok"].is_boolean(), "{object}");
+    let bad = json!({"messages": [{"role": "user", "content": "a"}], "guided_regex": "("});
+    assert_eq!(server.post(CHAT, &bad).status, 400);
+}
+
+#[test]
+fn a_tool_that_must_be_called_is_called_whole_and_streamed() {
+    let server = TestServer::start();
+    let mut body = long_chat(200);
+    body["reasoning_effort"] = json!("none");
+    body["tools"] = json!([{"type": "function", "function": {"name": "look", "parameters": {
+        "type": "object", "properties": {"deep": {"type": "boolean"}},
+        "required": ["deep"], "additionalProperties": false}}}]);
+    body["messages"] = json!([{"role": "user", "content": "a"}]);
+    body["tool_choice"] = json!({"type": "function", "function": {"name": "look"}});
+    body["parallel_tool_calls"] = json!(false);
+    let whole = server.ask(CHAT, &body)["choices"][0].clone();
+    assert_eq!(whole["finish_reason"], "tool_calls", "{whole}");
+    let call = &whole["message"]["tool_calls"][0];
+    assert_eq!((&call["type"], &call["function"]["name"]), (&json!("function"), &json!("look")));
+    let arguments: Value =
+        serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
+    assert!(arguments["deep"].is_boolean());
+    assert_eq!(whole["message"]["content"], Value::Null);
+    let (mut name, mut json) = (String::new(), String::new());
+    for chunk in chunks(&server, CHAT, &body) {
+        for delta in chunk["choices"][0]["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            assert_eq!(delta["index"], 0);
+            name += delta["function"]["name"].as_str().unwrap_or("");
+            json += delta["function"]["arguments"].as_str().unwrap_or("");
+        }
+    }
+    assert_eq!(name, "look");
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), arguments);
+    body["tool_choice"] = json!({"type": "function", "function": {"name": "other"}});
+    assert_eq!(server.post(CHAT, &body).status, 400);
+}
+
+#[test]
 fn the_next_turn_finds_its_prefix_in_the_cache() {
     let server = TestServer::thinking(|_| ());
     let mut body = json!({

@@ -328,6 +328,13 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, xs: &[T], ahead: usize) {
+        let at = xs.as_ptr().wrapping_add(ahead);
+        // SAFETY: a prefetch reads nothing that a program sees, and no address makes it fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
     fn load_bytes(self, xs: &[u8]) -> __m256i {
         let xs: &[u8; 4 * LANES] = xs.first_chunk().expect("a full vector");
         // SAFETY: `xs` is 32 readable bytes, the load may be unaligned; `self` proves AVX.

@@ -202,6 +202,9 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, _: &[T], _: usize) {}
+
+    #[inline(always)]
     fn load_bytes(self, xs: &[u8]) -> Self::Bytes {
         let xs: &[u8; 4 * LANES] = xs.first_chunk().expect("a full vector");
         std::array::from_fn(|i| [xs[4 * i], xs[4 * i + 1], xs[4 * i + 2], xs[4 * i + 3]])

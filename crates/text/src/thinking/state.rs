@@ -98,6 +98,21 @@ impl ThinkState {
         matches!(self.phase, Phase::Inside { .. } | Phase::Forced { closed: false, .. })
     }
 
+    /// Whether no text has come yet, so that the next token may open thinking or begin the answer.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.phase, Phase::Undecided { .. })
+    }
+
+    /// Whether a stop text is being recited.
+    pub fn is_reciting(&self) -> bool {
+        matches!(self.phase, Phase::Forced { .. })
+    }
+
+    /// The next token begins the answer, whatever it is: there is no thinking any more.
+    pub fn answer(&mut self) {
+        self.phase = Phase::Answer;
+    }
+
     /// Tokens of thinking so far, forced words included, tags not.
     pub fn thinking_tokens(&self) -> u32 {
         self.thinking_tokens

@@ -8,3 +8,4 @@ mod shared;
 mod templates;
 mod thinking;
 mod tokenizer;
+mod tools;

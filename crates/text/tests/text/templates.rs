@@ -18,7 +18,7 @@ fn strings(list: &Value) -> Vec<String> {
 }
 
 /// Every template with its tokens.
-fn templates() -> Vec<(String, ChatTemplate, Specials)> {
+pub(crate) fn templates() -> Vec<(String, ChatTemplate, Specials)> {
     let cases = fixture_json("cases.json");
     let about = cases["templates"].as_object().unwrap();
     about
@@ -79,7 +79,7 @@ fn prompts_are_those_of_jinja2() {
 }
 
 /// A byte-level vocabulary without merges, with `tokens` as control tokens behind the bytes.
-fn bytes_and(tokens: &[String]) -> Tokenizer {
+pub(crate) fn bytes_and(tokens: &[String]) -> Tokenizer {
     let golden: Value = serde_json::from_str(&fixture("golden/tokenizer.json")).unwrap();
     let letters = golden["model"]["vocab"].as_object().unwrap().keys();
     let letters = letters.filter(|key| key.chars().count() == 1).cloned();
