@@ -35,6 +35,7 @@ mod openai;
 mod openapi;
 pub mod part;
 mod requests;
+mod responses;
 mod routes;
 mod start;
 mod state;

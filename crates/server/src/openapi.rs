@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::openai::types::{Chat, Completion, How};
-use crate::{anthropic, openai, status, tokens};
+use crate::{anthropic, openai, responses, status, tokens};
 
 /// The body of a chat.
 #[derive(Deserialize, ToSchema)]
@@ -32,6 +32,7 @@ pub(crate) struct CompletionRequest {
     info(title = "ruminate", description = "An engine for open reasoning models"),
     paths(
         openai::chat, openai::completions, openai::models, openai::model,
+        responses::responses,
         anthropic::messages, anthropic::count_tokens,
         tokens::tokenize, tokens::detokenize,
         status::root, status::health, status::ready, status::metrics, status::live,

@@ -92,7 +92,8 @@ impl Service {
         if let Some(peaks) = options.peaks {
             core.set_peaks(peaks);
         }
-        let Options { names, limits, defaults, messages, money, keys, origins, peaks, log } = options;
+        let Options { names, limits, defaults, messages, money, keys, origins, peaks, log } =
+            options;
         let signature_key = match &messages.signature_key {
             Some(key) => key.clone(),
             None => SignatureKey::fresh()?,

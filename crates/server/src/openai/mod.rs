@@ -25,7 +25,7 @@ use text::TextTeller;
 use types::{Chat, Completion, How};
 
 pub(crate) use lift::{thinking, token_text, usage};
-pub(crate) use lower::conversation;
+pub(crate) use lower::{conversation, of_effort};
 
 /// OpenAI's, and whatever is nobody else's.
 pub(crate) const DIALECT: Dialect =
