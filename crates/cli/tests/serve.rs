@@ -144,7 +144,7 @@ fn what_cannot_be_served_is_refused_before_the_model_is_loaded() {
     let cases: [(&[&str], &str); 4] = [
         (&["--host", "0.0.0.0", "--port", "0"], "can be reached from other machines"),
         (&["--api-key", ""], "an empty key lets everybody in"),
-        (&["--price-per-hour", "-1"], "at least 0"),
+        (&["--price-per-hour=-1"], "at least 0"),
         (&["--think", "maybe"], "default, on, off, auto or a number"),
     ];
     for (args, words) in cases {

@@ -9,10 +9,23 @@ use std::sync::{Arc, Mutex};
 use engine::sampler::PartialParams;
 use engine::{Core, Event, Loaded, Options, Progress, RequestId, Speculate, Statistics};
 use plan::Request;
-use schedule::{Admission, ClientId, Limits, Micros, Priority};
+use schedule::{Admission, ClientId, Limits, Micros, Priority, Row, SequenceId, Step};
 
-/// One step: who got a token, by request, and where scheduler and cache stand after it.
-type Seen = (Vec<usize>, Statistics);
+/// One step, and where scheduler and cache stand after it.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    rows: Vec<Row>,
+    admitted: Vec<SequenceId>,
+    preempted: Vec<SequenceId>,
+    after: Statistics,
+}
+
+impl Seen {
+    fn of(step: &Step, after: Statistics) -> Seen {
+        let Step { rows, admitted, preempted, .. } = step.clone();
+        Seen { rows, admitted, preempted, after }
+    }
+}
 
 const TOKENS_PER_STEP: usize = 24;
 const SEQUENCES: usize = 4;
@@ -51,7 +64,8 @@ fn prompt(index: usize, request: &Request, vocab: usize) -> Vec<u32> {
     (0..request.prompt).map(token).collect()
 }
 
-fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Limits) {
+/// The engine's steps, whose request each token belongs to, and its limits.
+fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Vec<usize>, Limits) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/llama");
     let loaded = Loaded::open(&model, options, &|_, _| {}).unwrap();
     let limits = Limits {
@@ -107,22 +121,15 @@ fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Limits) 
             continue;
         }
         now += STEP_US;
-        let mut got = std::mem::take(&mut *tokens.lock().unwrap());
-        got.sort_unstable();
-        seen.push((got, core.statistics()));
+        seen.push(Seen::of(core.last_step(), core.statistics()));
     }
-    (seen, limits)
+    let tokens = std::mem::take(&mut *tokens.lock().unwrap());
+    (seen, tokens, limits)
 }
 
 fn simulated_steps(requests: &[Request], limits: Limits) -> Vec<Seen> {
     let mut seen = Vec::new();
-    // Sequences are numbered as they are submitted, from 1.
-    let mut observe = |_: Micros, step: &schedule::Step, after: Statistics| {
-        let rows = step.rows.iter().filter(|row| row.wants_logits > 0);
-        let mut got: Vec<usize> = rows.map(|row| row.sequence.0 as usize - 1).collect();
-        got.sort_unstable();
-        seen.push((got, after));
-    };
+    let mut observe = |_: Micros, step: &Step, after: Statistics| seen.push(Seen::of(step, after));
     plan::simulate(requests, limits, &|_| 1.0, &mut observe).unwrap();
     seen
 }
@@ -139,19 +146,16 @@ fn the_simulated_schedule_is_the_engines() {
             speculate: Speculate::Off,
             ..Options::default()
         };
-        let (engine, limits) = engine_steps(&requests, &options);
+        let (engine, heard, limits) = engine_steps(&requests, &options);
         let simulated = simulated_steps(&requests, limits);
         for (i, (ours, theirs)) in simulated.iter().zip(&engine).enumerate() {
             assert_eq!(ours, theirs, "step {i} of {sequences_max} sequences");
         }
         assert_eq!(simulated.len(), engine.len());
         let mut tokens: BTreeMap<usize, u64> = BTreeMap::new();
-        engine
-            .iter()
-            .flat_map(|(got, _)| got)
-            .for_each(|&index| *tokens.entry(index).or_default() += 1);
+        heard.iter().for_each(|&index| *tokens.entry(index).or_default() += 1);
         let expected: Vec<u64> = requests.iter().map(Request::output).collect();
         assert_eq!(tokens.into_values().collect::<Vec<_>>(), expected);
-        assert!(engine.last().unwrap().1.n_hit_tokens > 0, "nothing was shared");
+        assert!(engine.last().unwrap().after.n_hit_tokens > 0, "nothing was shared");
     }
 }

@@ -58,6 +58,8 @@ fn request(grammar: Option<Grammar>, max_tokens: usize, seed: u64) -> Request {
         grammar,
         shown_controls: Vec::new(),
         logprobs: Some(0),
+        prompt_logprobs: None,
+        min_tokens: 0,
         priority: Priority::Normal,
         client: ClientId(0),
         salt: 0,
@@ -79,7 +81,7 @@ impl Outcome {
         let (mut tokens, mut thinking, mut answer) = (Vec::new(), String::new(), String::new());
         loop {
             let (pieces, end) = match events.recv().unwrap() {
-                Event::Started { .. } => continue,
+                Event::Started { .. } | Event::Prompt(_) => continue,
                 Event::Token(token) => {
                     tokens.push(token.clone());
                     (token.pieces, None)

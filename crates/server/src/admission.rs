@@ -211,7 +211,8 @@ mod tests {
         assert!(door.make_room(1).is_err());
         drop(body);
         assert!(door.make_room(50).is_ok());
-        assert_eq!((door.requests(), door.lock().tokens, door.lock().bytes), (0, 0, 0));
+        let inside = door.lock();
+        assert_eq!((inside.requests, inside.tokens, inside.bytes), (0, 0, 0));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::state::Server;
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Registers a metric under a name, with words of help.
+type Register = Box<dyn Fn(&mut Registry, &str, &str)>;
 type Labels = Vec<(&'static str, String)>;
 type Float = Gauge<f64, AtomicU64>;
 type FloatCounter = Counter<f64, AtomicU64>;
@@ -78,12 +80,11 @@ impl Metrics {
 
     fn register(&mut self) {
         let mut registry = std::mem::take(&mut self.registry);
-        let mut add =
-            |names: [&str; 2], help: &str, metric: Box<dyn Fn(&mut Registry, &str, &str)>| {
-                for name in names.into_iter().filter(|name| !name.is_empty()) {
-                    metric(&mut registry, name, help);
-                }
-            };
+        let mut add = |names: [&str; 2], help: &str, metric: Register| {
+            for name in names.into_iter().filter(|name| !name.is_empty()) {
+                metric(&mut registry, name, help);
+            }
+        };
         add(["ruminate_responses", ""], "Responses by status", of(&self.responses));
         add(
             ["ruminate_answers", "vllm:request_success"],
@@ -212,7 +213,7 @@ fn registry(model: &str) -> Registry {
 }
 
 /// Registers a clone of a metric under whatever name.
-fn of<M: Metric + Clone>(metric: &M) -> Box<dyn Fn(&mut Registry, &str, &str)> {
+fn of<M: Metric + Clone>(metric: &M) -> Register {
     let metric = metric.clone();
     Box::new(move |registry, name, help| registry.register(name, help, metric.clone()))
 }

@@ -222,6 +222,11 @@ impl Core {
         }
     }
 
+    /// What the last step computed: its rows, in their order, and whose pages came and went.
+    pub fn last_step(&self) -> &Step {
+        &self.step
+    }
+
     pub fn statistics(&self) -> Statistics {
         self.scheduler.statistics(&self.cache)
     }

@@ -105,7 +105,11 @@ pub(crate) fn prompt_tokens(
     let now = i64::try_from(now_unix_s()).unwrap_or(i64::MAX);
     let (tokens, start) = server.vocabulary.prompt(conversation, think_of(wish), now)?;
     let start = start.map(|mut start| {
-        start.limits.budget = start.limits.budget.or(wish.budget);
+        start.limits.budget = match wish.mode {
+            // A model that opens thinking all the same leaves it at once.
+            ThinkMode::Off => Some(0),
+            _ => start.limits.budget.or(wish.budget),
+        };
         start.limits.min = wish.min;
         start
     });

@@ -253,7 +253,7 @@ fn a_form_that_is_asked_for_is_kept() {
 
 #[test]
 fn a_tool_that_must_be_called_is_called_whole_and_streamed() {
-    let server = TestServer::start();
+    let server = TestServer::roomy();
     let mut body = long_chat(200);
     body["reasoning_effort"] = json!("none");
     body["tools"] = json!([{"type": "function", "function": {"name": "look", "parameters": {

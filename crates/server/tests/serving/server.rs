@@ -60,21 +60,26 @@ impl TestServer {
         TestServer::of("qwen3", &of_engine, of_server)
     }
 
+    /// A server of a model with a context that holds the description of a tool.
+    pub(crate) fn roomy() -> TestServer {
+        let folder = copy();
+        change_json(&folder.path().join("config.json"), |json| {
+            json["max_position_embeddings"] = 2048.into();
+        });
+        let (of_engine, of_server) = options();
+        let of_engine = engine::Options { context: Some(2048), ..of_engine };
+        TestServer::at(folder.path(), &of_engine, of_server)
+    }
+
     /// A server of a model whose template opens thinking, so that random weights think too.
     pub(crate) fn thinking(change: impl FnOnce(&mut Options)) -> TestServer {
-        let folder = tempfile::tempdir().unwrap();
-        for file in std::fs::read_dir(fixture("qwen3")).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
-        }
-        let config = folder.path().join("tokenizer_config.json");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let mut json: Value = serde_json::from_str(&text).unwrap();
-        let template = json["chat_template"].as_str().unwrap();
-        let end = "{%- endif %}{%- endif %}";
-        let opened = template.strip_suffix(end).unwrap().to_string();
-        json["chat_template"] = (opened + "{%- else %}{{ '<think>\n' }}" + end).into();
-        std::fs::write(&config, json.to_string()).unwrap();
+        let folder = copy();
+        change_json(&folder.path().join("tokenizer_config.json"), |json| {
+            let template = json["chat_template"].as_str().unwrap();
+            let end = "{%- endif %}{%- endif %}";
+            let opened = template.strip_suffix(end).unwrap().to_string();
+            json["chat_template"] = (opened + "{%- else %}{{ '<think>\n' }}" + end).into();
+        });
         let (of_engine, mut of_server) = options();
         change(&mut of_server);
         TestServer::at(folder.path(), &of_engine, of_server)
@@ -174,6 +179,22 @@ impl Drop for TestServer {
             thread.join().unwrap().unwrap();
         }
     }
+}
+
+/// A copy of the family that thinks if asked to.
+fn copy() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(fixture("qwen3")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    folder
+}
+
+fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    change(&mut json);
+    std::fs::write(path, json.to_string()).unwrap();
 }
 
 /// A request as it goes over the wire, for one connection.

@@ -72,7 +72,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
 fn check(name: &str, args: &Args, table: &mut Vec<Row>) -> anyhow::Result<()> {
     let found = models::find(name, args)?;
-    let hardware = this::measure(&found.model, found.ty)?;
+    let hardware = this::measure(&found.model, found.types)?;
     let deployment = Deployment::new(found.model, hardware, Layout::SINGLE)?;
     let mut probe = open(name)?;
     for context in CONTEXTS {

@@ -17,7 +17,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The hardware that `name` means, at the price of the flags; `this` is measured for a model.
 pub(super) fn find(name: &str, model: &Found, args: &Args) -> anyhow::Result<Hardware> {
     let mut hardware = match built_in(name) {
-        None if name == "this" => this::measure(&model.model, model.ty)?,
+        None if name == "this" => this::measure(&model.model, model.types)?,
         Some(hardware) => hardware,
         None if Path::new(name).is_file() || name.ends_with(".toml") => file(Path::new(name))?,
         None => {

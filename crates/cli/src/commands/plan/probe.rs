@@ -9,12 +9,14 @@ use par::Pool;
 use quant::QuantType;
 use spec::{AttentionSpec, Config, Dialect, FfnSpec, ModelSpec, RowShape, Traffic, Value};
 
+use super::models::Types;
+
 /// Steps of each kind, of which the median counts.
 const RUNS: usize = 7;
 /// Bytes of weights of a probe: more than caches hold.
 const WEIGHTS_BYTES: f64 = 96e6;
-/// Entries of a probe's vocabulary, at most.
-const VOCAB_MAX: usize = 4096;
+/// Entries of a probe's vocabulary, at least.
+const VOCAB_MIN: usize = 256;
 
 /// A decoder whose steps are timed.
 pub(super) struct Probe {
@@ -33,15 +35,16 @@ impl Probe {
         Probe { decoder, kv, batch, pool }
     }
 
-    /// A made-up model with the widths of `spec`, its matrices of type `ty`: as many layers as it
-    /// takes to be larger than caches, and caches for `rows_max` streams of `context_max` tokens.
+    /// A made-up model with the widths of `spec`, its matrices of `types`: as many layers as it
+    /// takes to be larger than caches, a head in proportion, and caches for `rows_max` streams of
+    /// `context_max` tokens.
     pub(super) fn like(
         spec: &ModelSpec,
-        ty: QuantType,
+        types: Types,
         kv_type: KvType,
         (rows_max, context_max): (usize, usize),
     ) -> anyhow::Result<Probe> {
-        Probe::of_widths(Widths::like(spec, ty), ty, kv_type, (rows_max, context_max))
+        Probe::of_widths(Widths::like(spec, types), types, kv_type, (rows_max, context_max))
     }
 
     /// The smallest model with so many layers: what is left is what layers take beside their work.
@@ -55,17 +58,18 @@ impl Probe {
             vocab: 64,
             n_layers,
         };
-        Probe::of_widths(widths, QuantType::F32, kv_type, (1, PAGE))
+        let types = Types { most: QuantType::F32, head: QuantType::F32 };
+        Probe::of_widths(widths, types, kv_type, (1, PAGE))
     }
 
     fn of_widths(
         widths: Widths,
-        ty: QuantType,
+        types: Types,
         kv_type: KvType,
         (rows_max, context_max): (usize, usize),
     ) -> anyhow::Result<Probe> {
         let spec = ModelSpec::from_config(&widths.config())?;
-        let random = Random::new(1, widths.layouts(ty));
+        let random = Random::new(1, widths.layouts(types));
         let limits = Limits { tokens_per_step: 512, logits_per_step: rows_max };
         let pool = Pool::new(Pool::threads_available());
         let kv = Kv::new(&spec, kv_type, rows_max * context_max.div_ceil(PAGE));
@@ -135,7 +139,7 @@ struct Widths {
 }
 
 impl Widths {
-    fn like(spec: &ModelSpec, ty: QuantType) -> Widths {
+    fn like(spec: &ModelSpec, types: Types) -> Widths {
         let layer = spec.layers.last().expect("a model has layers");
         let hidden = match &layer.ffn {
             FfnSpec::Dense { hidden } => *hidden,
@@ -145,12 +149,14 @@ impl Widths {
             AttentionSpec::Gqa(gqa) => (gqa.n_heads, gqa.n_kv_heads, gqa.head_dim),
             AttentionSpec::Mla(mla) => (mla.n_heads, mla.n_heads, mla.value_dim),
         };
-        let (dim, vocab) = (spec.dim, spec.vocab.min(VOCAB_MAX));
+        let (dim, vocab) = (spec.dim, VOCAB_MIN);
         let widths = Widths { dim, hidden, n_heads, n_kv_heads, head_dim, vocab, n_layers: 1 };
-        let layouts = widths.layouts(ty);
+        let layouts = widths.layouts(types);
         let bytes: usize = layouts.iter().map(TensorLayout::bytes).sum();
         let n_layers = (WEIGHTS_BYTES / bytes as f64).ceil() as usize;
-        Widths { n_layers: n_layers.clamp(1, spec.layers.len()), ..widths }
+        let n_layers = n_layers.clamp(1, spec.layers.len());
+        let vocab = (spec.vocab * n_layers / spec.layers.len()).max(VOCAB_MIN);
+        Widths { n_layers, vocab, ..widths }
     }
 
     fn config(&self) -> Config {
@@ -174,9 +180,10 @@ impl Widths {
         Config { dialect: Dialect::HuggingFace, values, tensors: BTreeSet::new() }
     }
 
-    fn layouts(&self, ty: QuantType) -> Vec<TensorLayout> {
+    fn layouts(&self, types: Types) -> Vec<TensorLayout> {
         let mut layouts = Vec::new();
         let mut add = |name: String, shape: &[usize]| {
+            let ty = if name == "lm_head" { types.head } else { types.most };
             let columns = shape.last().copied().unwrap_or(1);
             let quant = match shape.len() {
                 1 => QuantType::F32,

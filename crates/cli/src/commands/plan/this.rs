@@ -1,18 +1,18 @@
 //! This machine as hardware: its roofs, and which share of them products of a model's widths
 //! reach.
 //!
-//! The probe is made up: a few layers as wide as the model's, random weights of its type, a small
-//! vocabulary. What it cannot know is what is then predicted: depth, head, routing, batch and
-//! context together.
+//! The probe is made up: a few layers as wide as the model's, random weights of its types, a head
+//! in proportion. What it cannot know is what is then predicted: depth, routing, batch and context
+//! together.
 
 use std::collections::BTreeMap;
 
 use model::{KvType, PAGE};
 use par::Pool;
 use plan::{Hardware, Link, Model, Overhead, Peaks, Precision, Reached};
-use quant::QuantType;
 use simd::Best;
 
+use super::models::Types;
 use super::probe::{Probe, rows};
 use crate::roofs::Roofs;
 
@@ -24,14 +24,14 @@ const ATTENTION: (usize, usize, usize) = (4, 1024, 256);
 /// Layers of the two smallest models, whose difference is what a layer costs.
 const EMPTY_LAYERS: (usize, usize) = (4, 36);
 
-/// Measures this machine for a model whose matrices are of type `ty`.
-pub(super) fn measure(model: &Model, ty: QuantType) -> anyhow::Result<Hardware> {
+/// Measures this machine for a model whose matrices are of `types`.
+pub(super) fn measure(model: &Model, types: Types) -> anyhow::Result<Hardware> {
     let kv_type = kv_type(model);
     let (best, pool) = (Best::detect(), Pool::new(Pool::threads_available()));
     let Peaks { bytes_per_s, linear_flops: peak, attention_flops: float } =
-        Roofs::measure(best, &pool).of(ty);
+        Roofs::measure(best, &pool).of(types.most);
     let overhead = overhead(kv_type)?;
-    let mut probe = Probe::like(&model.spec, ty, kv_type, (STREAMS[5], ATTENTION.1 + PAGE))?;
+    let mut probe = Probe::like(&model.spec, types, kv_type, (STREAMS[5], ATTENTION.1 + PAGE))?;
     let mut reached = attention(&mut probe, bytes_per_s, float)?;
     reached.linear = linear(&mut probe, peak, &overhead, &reached, float)?;
     let rates = probe.spec().rates(probe.traffic());
@@ -51,7 +51,12 @@ pub(super) fn measure(model: &Model, ty: QuantType) -> anyhow::Result<Hardware> 
         usd_per_hour: 0.0,
         reached,
         overhead,
-        source: format!("measured: {} threads, {}, {}", pool.threads(), best.name(), ty.name()),
+        source: format!(
+            "measured: {} threads, {}, {}",
+            pool.threads(),
+            best.name(),
+            types.most.name()
+        ),
         price_source: "none: say --usd-per-hour".into(),
     };
     Ok(hardware.check()?)
