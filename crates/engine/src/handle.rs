@@ -13,8 +13,6 @@ use crate::step::{Core, Progress, Statistics, refuse};
 
 /// Requests and cancellations that may be on their way to the engine.
 const INBOX_MAX: usize = 1024;
-/// A grammar's expressions are derived by recursion. Untouched pages cost nothing.
-const STACK_BYTES: usize = 64 << 20;
 
 /// A request, for its cancellation. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +42,6 @@ impl Engine {
         let started = Instant::now();
         let thread = thread::Builder::new()
             .name("ruminate-engine".into())
-            .stack_size(STACK_BYTES)
             .spawn(move || run(core, &commands, started))
             .expect("the system starts a thread");
         Engine { inbox: Some(inbox), next_id: AtomicU64::new(0), started, thread: Some(thread) }

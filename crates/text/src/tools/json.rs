@@ -309,11 +309,13 @@ mod tests {
 
         #[test]
         fn it_takes_what_serde_takes(text in "[\\[{][\\[\\]{}\",:01.eE+\\-a-c \\\\untrlsf]{0,12}") {
-            let theirs = serde_json::from_str::<Value>(&text).is_ok();
+            // Theirs goes on over white space behind.
+            let text = text.trim_end();
+            let theirs = serde_json::from_str::<Value>(text).is_ok();
             // Theirs refuses numbers that overflow and halves of surrogate pairs.
             if theirs {
-                prop_assert_eq!(read(&text), Progress::Done, "{}", text);
-            } else if read(&text) == Progress::Done {
+                prop_assert_eq!(read(text), Progress::Done, "{}", text);
+            } else if read(text) == Progress::Done {
                 prop_assert!(text.contains("\\u") || text.contains(['e', 'E']), "{}", text);
             }
         }
