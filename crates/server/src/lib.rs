@@ -19,6 +19,7 @@
 
 mod admission;
 mod answering;
+mod anthropic;
 pub mod ask;
 mod auth;
 mod dialect;
@@ -35,13 +36,16 @@ mod openapi;
 mod page;
 pub mod part;
 mod requests;
+mod responses;
 mod routes;
 mod start;
 mod state;
 mod status;
 mod telling;
 mod tokens;
+mod turns;
 
+pub use anthropic::{Settings as MessagesSettings, SignatureKey};
 pub use auth::{Keys, Origins};
 pub use error::Error;
 pub use figures::{Bill, Money};

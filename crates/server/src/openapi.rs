@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::openai::types::{Chat, Completion, How};
-use crate::{openai, page, status, tokens};
+use crate::{anthropic, openai, page, responses, status, tokens};
 
 /// The body of a chat.
 #[derive(Deserialize, ToSchema)]
@@ -32,6 +32,8 @@ pub(crate) struct CompletionRequest {
     info(title = "ruminate", description = "An engine for open reasoning models"),
     paths(
         openai::chat, openai::completions, openai::models, openai::model,
+        responses::responses,
+        anthropic::messages, anthropic::count_tokens,
         tokens::tokenize, tokens::detokenize,
         page::page, status::health, status::ready, status::metrics, status::live,
         status::openapi,

@@ -80,7 +80,11 @@ pub(crate) async fn attend(
     let response = response.unwrap_or_else(|_| Error::Internal.into_response());
     let mut response = shape(response, &path, &id);
     if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(REQUEST_ID, value);
+        let headers = response.headers_mut();
+        if let Some(name) = dialect::of(&path).id_header {
+            headers.insert(name, value.clone());
+        }
+        headers.insert(REQUEST_ID, value);
     }
     let status = response.status();
     server.metrics.responded(status);

@@ -5,13 +5,15 @@ use axum::middleware::from_fn_with_state;
 
 use crate::error::Error;
 use crate::state::Shared;
-use crate::{auth, openai, page, requests, status, tokens};
+use crate::{anthropic, auth, openai, page, requests, responses, status, tokens};
 
 /// The whole of the server. Layers are passed from the last to the first: a request gets its id,
 /// then must be let in, then finds its path.
 pub(crate) fn router(server: Shared) -> Router {
     Router::new()
         .merge(openai::routes())
+        .merge(anthropic::routes())
+        .merge(responses::routes())
         .merge(tokens::routes())
         .merge(status::routes())
         .merge(page::routes())

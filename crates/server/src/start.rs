@@ -11,6 +11,7 @@ use plan::Peaks;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admission::Admission;
+use crate::anthropic::{Settings as MessagesSettings, SignatureKey};
 use crate::auth::{Keys, Origins};
 use crate::drain::{Drain, Phase};
 use crate::figures::Money;
@@ -46,6 +47,7 @@ pub struct Options {
     pub names: Vec<String>,
     pub limits: Limits,
     pub defaults: Defaults,
+    pub messages: MessagesSettings,
     pub money: Money,
     pub keys: Keys,
     pub origins: Origins,
@@ -90,7 +92,12 @@ impl Service {
         if let Some(peaks) = options.peaks {
             core.set_peaks(peaks);
         }
-        let Options { names, limits, defaults, money, keys, origins, peaks, log } = options;
+        let Options { names, limits, defaults, messages, money, keys, origins, peaks, log } =
+            options;
+        let signature_key = match &messages.signature_key {
+            Some(key) => key.clone(),
+            None => SignatureKey::fresh()?,
+        };
         let is_loopback = listener.local_addr()?.ip().is_loopback();
         let model = names.first().map_or("model", String::as_str);
         let server = Server {
@@ -108,6 +115,8 @@ impl Service {
             names,
             limits,
             defaults,
+            messages,
+            signature_key,
             money,
             keys,
             peaks,

@@ -8,6 +8,7 @@ use engine::sampler::PartialParams;
 use engine::{Engine, Vocabulary};
 
 use crate::admission::Admission;
+use crate::anthropic::{self, SignatureKey};
 use crate::ask::ThinkWish;
 use crate::auth::{Keys, Origins};
 use crate::drain::Drain;
@@ -29,6 +30,9 @@ pub(crate) struct Server {
     pub(crate) context: usize,
     pub(crate) limits: Limits,
     pub(crate) defaults: Defaults,
+    pub(crate) messages: anthropic::Settings,
+    /// What thoughts are signed with.
+    pub(crate) signature_key: SignatureKey,
     pub(crate) money: Money,
     /// The peaks that steps are measured against.
     pub(crate) peaks: Option<plan::Peaks>,

@@ -135,6 +135,12 @@ impl Answering {
         self.choices.len()
     }
 
+    /// Tokens of all prompts.
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        let first = self.choices.iter().filter(|choice| choice.is_first);
+        first.map(|choice| choice.prompt_len).sum()
+    }
+
     /// What all answers took that are over.
     pub(crate) fn totals(&self) -> Totals {
         self.totals

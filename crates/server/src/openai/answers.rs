@@ -145,7 +145,7 @@ pub(crate) struct CompletionDetails {
 }
 
 /// What only we tell.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Extension {
     /// The engine's time that went into the answers.
     pub compute_ms: f64,

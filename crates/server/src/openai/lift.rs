@@ -80,7 +80,7 @@ pub(crate) fn report(answer: &Answer) -> Option<Thinking> {
     }
 }
 
-fn thinking(report: &ThinkReport) -> Thinking {
+pub(crate) fn thinking(report: &ThinkReport) -> Thinking {
     let ThinkReport { thought, decided_by, note } = report.clone();
     Thinking { thought, decided_by: decided_by.into(), note }
 }

@@ -205,7 +205,7 @@ fn think(chat: &Chat, how: &How) -> ThinkWish {
 }
 
 /// An effort in tokens: each step up is four times the one before, and the last two are free.
-fn of_effort(effort: Effort) -> ThinkWish {
+pub(crate) fn of_effort(effort: Effort) -> ThinkWish {
     match effort {
         Effort::None => ThinkWish::of(ThinkMode::Off),
         Effort::Minimal => ThinkWish::within(512),

@@ -24,11 +24,12 @@ use lift::{ChatTeller, Head};
 use text::TextTeller;
 use types::{Chat, Completion, How};
 
-pub(crate) use lift::token_text;
-pub(crate) use lower::conversation;
+pub(crate) use lift::{thinking, token_text, usage};
+pub(crate) use lower::{conversation, of_effort};
 
 /// OpenAI's, and whatever is nobody else's.
-pub(crate) const DIALECT: Dialect = Dialect { paths: &[], lift_error: lift::error };
+pub(crate) const DIALECT: Dialect =
+    Dialect { paths: &[], lift_error: lift::error, id_header: None };
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()

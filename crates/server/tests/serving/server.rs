@@ -7,7 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ruminate_server::{
-    Defaults, Handle, Keys, Limits, Money, Options, Origins, Service, StartError, listen,
+    Defaults, Handle, Keys, Limits, MessagesSettings, Money, Options, Origins, Service, StartError,
+    listen,
 };
 use serde_json::{Value, json};
 
@@ -38,6 +39,7 @@ pub(crate) fn options() -> (engine::Options, Options) {
         names: vec!["tiny".into(), "org/tiny".into()],
         limits: Limits::of_context(256, 4),
         defaults: Defaults::default(),
+        messages: MessagesSettings::default(),
         money: Money::default(),
         keys: Keys::default(),
         origins: Origins::default(),

@@ -17,7 +17,10 @@ use engine::{CacheSize, Options, Speculate};
 use par::Pool;
 use plan::Prices;
 use server::ask::{ThinkMode, ThinkWish};
-use server::{Defaults, Keys, Limits, Money, Origins, ReasoningField, Service, StartError};
+use server::{
+    Defaults, Keys, Limits, MessagesSettings, Money, Origins, ReasoningField, Service,
+    SignatureKey, StartError,
+};
 use simd::Best;
 
 use crate::args::{self, ModelArgs, SamplingArgs, Usage};
@@ -42,6 +45,9 @@ SIGTERM lets running answers end; a second one stops at once.";
 
 /// Rows of logits that a step may hold to score prompts (`echo` with `logprobs`).
 const SCORE_ROWS: usize = 64;
+
+/// What cannot be guessed.
+const SECRET_BYTES_MIN: usize = 16;
 
 /// Arguments of `serve`.
 #[derive(clap::Args)]
@@ -92,6 +98,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "both|content|reasoning", value_parser = reasoning_field,
           default_value = "both")]
     reasoning_field: ReasoningField,
+    /// A file with a secret that thoughts of /v1/messages are signed with, so that they are known
+    /// again after a restart [default: a new one at each start].
+    #[arg(long, value_name = "FILE")]
+    signature_key_file: Option<PathBuf>,
+    /// Hold /v1/messages to Claude's rules of thinking: 1024 tokens at least, temperature 1.
+    #[arg(long)]
+    claude_rules: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
@@ -211,6 +224,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             stops: args.sampling.stop.clone(),
             reasoning_field: args.reasoning_field,
         },
+        messages: args.messages()?,
         money: args.money.money(),
         keys: keys.clone(),
         origins: Origins {
@@ -251,6 +265,23 @@ impl Args {
             score_rows: SCORE_ROWS,
             ..self.model.options()
         }
+    }
+
+    fn messages(&self) -> anyhow::Result<MessagesSettings> {
+        let key = self.signature_key_file.as_deref().map(|path| {
+            let secret =
+                fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            if secret.trim_ascii().len() < SECRET_BYTES_MIN {
+                let words = format!("{}: a secret has {SECRET_BYTES_MIN} bytes", path.display());
+                return Err(Usage(words).into());
+            }
+            anyhow::Ok(SignatureKey::of(secret.trim_ascii()))
+        });
+        let settings = match self.claude_rules {
+            true => MessagesSettings::claude(),
+            false => MessagesSettings::default(),
+        };
+        Ok(MessagesSettings { signature_key: key.transpose()?, ..settings })
     }
 
     /// What the model is called: as it was asked for, by its file's name, and by its aliases.
