@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("model", 4),
     ("convert", 5),
     ("engine", 5),
+    ("train", 6),
     ("cli", 7),
 ];
 

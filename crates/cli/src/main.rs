@@ -10,6 +10,7 @@
 
 mod args;
 mod commands;
+mod sandbox;
 mod session;
 mod terminal;
 
@@ -41,6 +42,8 @@ Environment:
   NO_COLOR                                        No escape sequences";
 
 fn main() -> ExitCode {
+    // Before anything else: this process may be a stage of the sandbox, which starts no thread.
+    sandbox::become_child_if_told();
     std::panic::set_hook(Box::new(panicked));
     let command = Cli::parse().command;
     let isa = simd::Best::try_detect().map_err(anyhow::Error::from);

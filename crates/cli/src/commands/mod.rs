@@ -10,6 +10,7 @@ mod quantize;
 mod run;
 mod score;
 mod synthesize;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Quantize(quantize::Args),
     /// Make up a model: a true shape, random weights.
     Synthesize(synthesize::Args),
+    /// Score what a model wrote, line by line.
+    Verify(verify::Args),
     /// Print a script that completes commands in a shell.
     Completions(completions::Args),
 }
@@ -53,6 +56,7 @@ impl Command {
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Quantize(args) => quantize::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Synthesize(args) => synthesize::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Verify(args) => verify::run(&args),
             Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         }
     }
