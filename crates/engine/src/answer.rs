@@ -52,6 +52,8 @@ pub(crate) struct Chooser<'a> {
     pub tokenizer: &'a Tokenizer,
     pub scratch: &'a mut Scratch,
     pub now: Micros,
+    /// Log-probabilities are those of the distribution that tokens are drawn from.
+    pub as_drawn: bool,
     /// Tokens that follow the known ones are appended here.
     pub appended: &'a mut Vec<u32>,
 }
@@ -63,6 +65,7 @@ impl Chooser<'_> {
             tokenizer: self.tokenizer,
             scratch: self.scratch,
             now: self.now,
+            as_drawn: self.as_drawn,
             appended: self.appended,
         }
     }
@@ -186,16 +189,22 @@ impl Answer {
         let mask = if self.banned.is_empty() { Mask::All } else { Mask::Except(&self.banned) };
         let turn = Turn { prompt, generated, position, mask };
         let forced = self.think.as_ref().and_then(ThinkState::forced);
+        let mut top = Vec::new();
+        let mut as_drawn = None;
         let token = match forced {
             Some(token) => token,
             None => match sampler::draw(chooser.scratch, logits, &self.params, &turn) {
-                Ok(drawn) => drawn.token,
+                Ok(mut drawn) => {
+                    let n = self.logprobs.filter(|_| chooser.as_drawn);
+                    as_drawn = n.map(|n| drawn.logprobs(n, &mut top));
+                    drawn.token
+                }
                 Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
             },
         };
-        let mut top = Vec::new();
         let logprob = match self.logprobs {
             None => None,
+            Some(_) if as_drawn.is_some() => as_drawn,
             Some(n) => match raw_logprobs(chooser.scratch, logits, token, n, &mut top) {
                 Ok(logprob) => Some(logprob),
                 Err(error) => return Next::Ends(Finish::Failed(error.to_string())),

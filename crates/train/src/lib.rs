@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod advantage;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod judge;
 pub mod loss;
 pub mod optimizer;
+pub mod picker;
 pub mod reward;
 pub mod scorer;

@@ -85,6 +85,7 @@ pub struct Core {
     /// Salt and tokens of stored pages that nobody will ask for again, after so many tokens.
     forgettable: Vec<(u64, Vec<u32>, usize)>,
     recorder: Option<Recorder>,
+    as_drawn: bool,
 }
 
 impl Core {
@@ -139,7 +140,20 @@ impl Core {
             ended: Vec::new(),
             forgettable: Vec::new(),
             recorder: recorder.transpose()?,
+            as_drawn: false,
         })
+    }
+
+    /// From now on log-probabilities are those of the distribution that a token was drawn from,
+    /// after temperature and filters, and not the model's own.
+    pub fn tell_logprobs_as_drawn(&mut self) {
+        self.as_drawn = true;
+    }
+
+    /// The threads and the model, for whoever trains it between steps. Once its weights have
+    /// changed, requests need another salt: cached pages are those of the weights before.
+    pub fn model_mut(&mut self) -> (&Pool, &mut Decoder) {
+        (&self.pool, &mut self.decoder)
     }
 
     /// Takes a request for as many answers as there are sinks, or tells them why not.
@@ -281,6 +295,7 @@ impl Core {
             tokenizer: &self.tokenizer,
             scratch: &mut self.scratch,
             now,
+            as_drawn: self.as_drawn,
             appended: &mut self.appended,
         };
         let vocab = self.decoder.spec().vocab;

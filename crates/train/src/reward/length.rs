@@ -130,6 +130,7 @@ mod tests {
             text: String::new(),
             n_tokens,
             thinks: true,
+            is_lost_in_thought: false,
             truncated: false,
             asked_tokens: Some(asked),
         }

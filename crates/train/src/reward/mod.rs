@@ -23,10 +23,19 @@ pub struct Written {
     pub n_tokens: usize,
     /// Whether it thought, as far as the text tells.
     pub thinks: bool,
+    /// It began to think and did not come to an end of it.
+    pub is_lost_in_thought: bool,
     /// It did not end by itself.
     pub truncated: bool,
     /// How long it was asked to think, if it was.
     pub asked_tokens: Option<usize>,
+}
+
+impl Written {
+    /// What a verifier gets to see: a thought without an end is no answer.
+    pub fn said(&self) -> &str {
+        if self.is_lost_in_thought { "" } else { &self.text }
+    }
 }
 
 /// What the parts of a reward are.
@@ -58,16 +67,15 @@ impl Reward {
     }
 }
 
-/// The rewards of a group of answers to one task. `step` is how far training has come, and
-/// `thinking_accuracy` how often the first model was right on this task when it thought.
+/// The rewards of a group of answers to one task. `step` is how far training has come.
 pub fn rewards(
     group: &[Written],
     (task, verifier): (&Task, &dyn Verifier),
     settings: &Settings,
-    (step, thinking_accuracy): (u64, Option<f32>),
+    step: u64,
 ) -> Vec<Reward> {
     let scores: Vec<Score> =
-        group.iter().map(|written| verifier.score(task, &written.text)).collect();
+        group.iter().map(|written| verifier.score(task, written.said())).collect();
     let right: Vec<bool> = scores.iter().map(|score| score.value >= 0.5).collect();
     let by_length = settings.length.parts(group, &right, step);
     let reward = |(i, score): (usize, Score)| {
@@ -92,7 +100,7 @@ pub fn rewards(
             parts.push(("length", whole - total));
             total = whole;
         }
-        if let Some(part) = settings.mode.part(written, right[i], total, thinking_accuracy) {
+        if let Some(part) = settings.mode.part(written, right[i], total) {
             parts.push(("mode", part));
             total += part;
         }

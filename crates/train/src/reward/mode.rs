@@ -1,11 +1,13 @@
 //! Rewards for choosing well whether to think.
 //!
 //! ```text
-//! adapt-think   R - accuracy of the first model when it thought + delta without thinking
-//!                                                                     (arXiv 2505.13417)
+//! adapt-think   R + delta without thinking                            (arXiv 2505.13417)
 //! thinkless     1 right without, `thinking` right with thinking, -1 wrong
 //!                                                                     (arXiv 2505.13379)
 //! ```
+//!
+//! AdaptThink also takes away how often the first model was right on the question when it thought:
+//! that is the same for a whole group, so it leaves every advantage as it is.
 
 use serde::Deserialize;
 
@@ -42,13 +44,11 @@ impl Mode {
         written: &Written,
         is_right: bool,
         total: f32,
-        thinking_accuracy: Option<f32>,
     ) -> Option<f32> {
         match self {
             Mode::Off => None,
             Mode::AdaptThink { delta } => {
-                let gain = if written.thinks { 0.0 } else { delta };
-                Some(gain - thinking_accuracy.unwrap_or(0.0))
+                Some(if written.thinks { 0.0 } else { delta })
             }
             Mode::Thinkless { thinking } => {
                 let worth = match (is_right, written.thinks) {
@@ -74,6 +74,7 @@ mod tests {
             text: text.into(),
             n_tokens: text.len(),
             thinks: text.contains("hm"),
+            is_lost_in_thought: false,
             truncated: false,
             asked_tokens: None,
         }
@@ -84,7 +85,7 @@ mod tests {
         let settings =
             Settings { wrong: 0.0, format: 0.0, length: Length::Off, overlong: None, mode };
         let task = Task::with_answer("7");
-        let found = rewards(&group, (&task, &ExactMatch), &settings, (0, Some(0.75)));
+        let found = rewards(&group, (&task, &ExactMatch), &settings, 0);
         found.into_iter().map(|reward| reward.total).collect()
     }
 
@@ -92,7 +93,7 @@ mod tests {
     fn being_right_without_thinking_is_worth_more() {
         assert_eq!(totals(Mode::Off), [1.0, 1.0, 0.0]);
         assert_eq!(totals(Mode::Thinkless { thinking: 0.5 }), [0.5, 1.0, -1.0]);
-        assert_eq!(totals(Mode::AdaptThink { delta: 0.25 }), [0.25, 0.5, -0.75]);
+        assert_eq!(totals(Mode::AdaptThink { delta: 0.25 }), [1.0, 1.25, 0.0]);
     }
 
     #[test]
@@ -106,7 +107,7 @@ mod tests {
             mode: Mode::AdaptThink { delta: 0.25 },
         };
         let task = Task::with_answer("7");
-        for reward in rewards(&group, (&task, &ExactMatch), &settings, (0, None)) {
+        for reward in rewards(&group, (&task, &ExactMatch), &settings, 0) {
             let parts: f32 = reward.parts.iter().map(|part| part.1).sum();
             assert!((1.0 + parts - reward.total).abs() < 1e-6, "{reward:?}");
             assert!(reward.is_right());
