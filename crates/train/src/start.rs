@@ -9,14 +9,15 @@ use serde_json::{Map, Value};
 use spec::{Dialect, ModelSpec};
 
 use crate::config::{ModelSection, ScratchSection};
+use crate::gguf::Renamed;
 
 /// A model before training.
 pub struct Start {
     /// What it is called in errors.
     pub path: PathBuf,
     pub spec: ModelSpec,
+    /// By Hugging Face's names, wherever they come from.
     pub weights: Box<dyn Weights>,
-    pub dialect: Dialect,
     /// What `config.json` says, or is to say.
     pub config: Map<String, Value>,
     pub text: TextSource,
@@ -92,32 +93,33 @@ impl Start {
 
 fn of_files(path: &Path, tokenizer: Option<&Path>) -> Result<Start, Error> {
     let mut checkpoint = formats::open_with(path, Access::Map)?;
-    let spec = ModelSpec::from_config(&checkpoint.config)
-        .map_err(|source| Error::Spec { path: path.into(), source })?;
+    let of_spec = |source| Error::Spec { path: path.into(), source };
+    let mut spec = ModelSpec::from_config(&checkpoint.config).map_err(of_spec)?;
     if let Some(folder) = tokenizer {
         checkpoint.text = formats::open_text(folder)?;
     }
-    let dialect = checkpoint.config.dialect;
-    let config = match (&checkpoint.text, dialect) {
-        (TextSource::Gguf(_), _) => return Err(Error::GgufText { path: path.into() }),
-        (_, Dialect::HuggingFace) => config_json(&path.join("config.json"))?,
-        (_, Dialect::Gguf) => crate::output::config_of(&spec)
-            .map_err(|what| Error::Config { path: path.into(), what })?,
+    if matches!(checkpoint.text, TextSource::Gguf(_)) {
+        return Err(Error::GgufText { path: path.into() });
+    }
+    let nothing = || Box::new(Random::new(0, []));
+    let mut weights = std::mem::replace(&mut checkpoint.weights, nothing());
+    let config = match checkpoint.config.dialect {
+        Dialect::HuggingFace => config_json(&path.join("config.json"))?,
+        Dialect::Gguf => {
+            let of = |what| Error::Config { path: path.into(), what };
+            let config = crate::output::config_of(&spec).map_err(of)?;
+            let json = serde_json::to_vec(&config).map_err(|error| of(error.to_string()))?;
+            let described = formats::hugging_face_config(path, &json)?;
+            spec = ModelSpec::from_config(&described).map_err(of_spec)?;
+            weights = Box::new(Renamed::new(weights, &spec));
+            config
+        }
     };
     let text_path = tokenizer.unwrap_or(path);
     let vocabulary = Vocabulary::read(text_path, &checkpoint.text, spec.family)?;
-    let (text, spec) = (checkpoint.text.clone(), spec);
-    let weights = std::mem::replace(&mut checkpoint.weights, Box::new(Random::new(0, [])));
-    Ok(Start {
-        path: path.into(),
-        spec,
-        weights,
-        dialect,
-        config,
-        text,
-        vocabulary,
-        checkpoint: Some(checkpoint),
-    })
+    let text = checkpoint.text.clone();
+    let (path, checkpoint) = (path.into(), Some(checkpoint));
+    Ok(Start { path, spec, weights, config, text, vocabulary, checkpoint })
 }
 
 fn config_json(path: &Path) -> Result<Map<String, Value>, Error> {
@@ -146,6 +148,5 @@ fn of_nothing(scratch: &ScratchSection, folder: &Path) -> Result<Start, Error> {
     let Value::Object(config) = json else {
         return Err(of("not a table".into()));
     };
-    let dialect = Dialect::HuggingFace;
-    Ok(Start { path, spec, weights, dialect, config, text, vocabulary, checkpoint: None })
+    Ok(Start { path, spec, weights, config, text, vocabulary, checkpoint: None })
 }
