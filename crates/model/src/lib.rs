@@ -15,6 +15,7 @@ mod experts;
 mod ffn;
 mod groups;
 mod kv;
+pub mod learn;
 mod next_token;
 mod products;
 mod weights;
