@@ -248,7 +248,7 @@ mod tests {
         let difficulties: Vec<Option<i64>> = (0..40).map(|i| Some(1 + i / 20)).collect();
         let settings = CurriculumSection { enabled: true, ..CurriculumSection::default() };
         let mut picker = Picker::by_difficulty(&difficulties, &settings, 3);
-        let mut hard = |picker: &mut Picker| {
+        let hard = |picker: &mut Picker| {
             (0..100).filter(|_| difficulties[picker.pick().0] == Some(2)).count()
         };
         assert_eq!(hard(&mut picker), 0);

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use formats::{Bytes, Weights, safetensors};
 use manifest::Manifest;
 
+use crate::optimizer::Moments;
+
 const TMP: &str = ".tmp";
 const PREFIX: &str = "step-";
 const LATEST: &str = "latest";
@@ -253,6 +255,38 @@ impl Loaded {
             place.copy_from_slice(&values);
         }
         Ok(())
+    }
+}
+
+impl Loaded {
+    /// What was remembered of the gradients of tensors of these names and lengths.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`], [`Error::Shape`].
+    pub fn moments(&self, tensors: &[(String, usize)]) -> Result<Vec<Moments>, Error> {
+        let path = self.path.join("moments.safetensors");
+        let broken = |what: String| Error::Broken { path: path.clone(), what };
+        let bytes = fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let table = safetensors::parse(&path, &Bytes::from(bytes));
+        let table = table.map_err(|error| broken(error.to_string()))?;
+        let read = |name: String, expected: usize| {
+            if !table.contains(&name) {
+                return Ok(Vec::new());
+            }
+            let tensor = table.tensor(&name).map_err(|error| broken(error.to_string()))?;
+            let values = tensor.to_f32();
+            if values.len() == expected {
+                return Ok(values);
+            }
+            let (path, found) = (path.clone(), values.len());
+            Err(Error::Shape { path, tensor: name, found, expected })
+        };
+        let of = |(name, len): &(String, usize)| {
+            let first = read(format!("{name}.first"), *len)?;
+            Ok(Moments { first, second: read(format!("{name}.second"), *len)? })
+        };
+        tensors.iter().map(of).collect()
     }
 }
 
