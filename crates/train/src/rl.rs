@@ -155,7 +155,8 @@ impl Rl {
         }
         let out = self.config.out.join("model");
         self.trainee.write(&out)?;
-        watch.note(&format!("step {}: the model is in {}", self.step, out.display()));
+        let (step, digest) = (self.step, self.trainee.digest());
+        watch.note(&format!("step {step}: the model is in {}, weights {digest}", out.display()));
         Ok(())
     }
 

@@ -109,8 +109,14 @@ impl Sft {
         }
         let out = self.config.out.join("model");
         self.trainee.write(&out)?;
-        watch.note(&format!("step {}: the model is in {}", self.step, out.display()));
+        let (step, digest) = (self.step, self.trainee.digest());
+        watch.note(&format!("step {step}: the model is in {}, weights {digest}", out.display()));
         Ok(())
+    }
+
+    /// Steps that are done.
+    pub fn steps_done(&self) -> u64 {
+        self.step
     }
 
     /// One step: the likelihood of some rows' answers, and the weights follow it.

@@ -13,6 +13,7 @@ use model::{Decoder, Kv, KvType, Limits};
 use par::Pool;
 use quant::QuantType;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use spec::{Dialect, ModelSpec};
 
 use crate::Error;
@@ -225,6 +226,16 @@ impl Trainee {
             parameter.value.copy_from_slice(value);
         }
         self.publish()
+    }
+
+    /// SHA-256 of all weights by name.
+    pub fn digest(&mut self) -> String {
+        let mut hash = Sha256::new();
+        for parameter in self.learner.params_mut().iter() {
+            hash.update(parameter.name.as_bytes());
+            parameter.value.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Tries the longest sequence that may come, and takes nothing of it; seconds that it took.

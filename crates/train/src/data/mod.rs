@@ -4,6 +4,7 @@
 
 mod columns;
 mod jsonl;
+mod parquet;
 
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,7 @@ pub fn read<T>(
         };
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("jsonl" | "json" | "ndjson") => jsonl::read(path, each)?,
+            Some("parquet") => parquet::read(path, each)?,
             _ => return Err(Error::Format { path: path.clone() }),
         }
         if let Some((line, what)) = faults.first()
