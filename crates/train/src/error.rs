@@ -32,6 +32,8 @@ pub enum Error {
     Model { path: PathBuf, source: model::Error },
     #[error("the model failed in training: {source}")]
     Forward { source: model::Error },
+    #[error("{path}: adapters can't be merged into weights in FP8: start from another copy of it")]
+    Adapters { path: PathBuf },
     #[error("train.tokens_max is {asked}, and the model was made for at most {max}")]
     Context { asked: usize, max: usize },
     #[error(

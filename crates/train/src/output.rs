@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use formats::TextSource;
-use model::learn::Learner;
+use formats::{TensorLayout, TextSource, Weights, safetensors};
+use model::learn::{AdapterOptions, Learner, Parameter};
 use quant::QuantType;
 use serde_json::{Map, Value, json};
 use spec::{AttentionSpec, FfnSpec, ModelSpec, RopeScaling};
@@ -26,40 +26,141 @@ pub enum Error {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{path}: {source}")]
     Weights { path: PathBuf, source: Box<model::Error> },
+    #[error("{path}: {source}")]
+    Files { path: PathBuf, source: Box<formats::Error> },
 }
 
-/// Writes the folder `path`: beside it first, then in its place.
+/// What adapters stand beside.
+pub type Base<'a> = (AdapterOptions, &'a dyn Weights);
+
+/// Where adapters go, within the folder of the model that they are merged into.
+const ADAPTER: &str = "adapter";
+
+/// Writes the folder `path`: beside it first, then in its place. Of adapters it holds the model
+/// that they are merged into, and in a folder of their own what PEFT reads.
 ///
 /// # Errors
 ///
 /// What the system says about the files.
-pub fn write(path: &Path, learner: &Learner, words: &Words, ty: QuantType) -> Result<(), Error> {
+pub fn write(
+    path: &Path,
+    (learner, base): (&mut Learner, Option<Base<'_>>),
+    words: &Words,
+    ty: QuantType,
+) -> Result<(), Error> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".tmp");
     let partial = PathBuf::from(partial);
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| Error::Io { path: path.clone(), source }
-    };
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(io(&partial))?;
     }
     fs::create_dir_all(&partial).map_err(io(&partial))?;
-    learner
-        .save(&partial, ty)
-        .map_err(|source| Error::Weights { path: path.into(), source: Box::new(source) })?;
-    for (name, bytes) in words.files(ty) {
-        let file = partial.join(name);
-        fs::write(&file, bytes).map_err(io(&file))?;
-        fs::File::open(&file).and_then(|file| file.sync_all()).map_err(io(&file))?;
+    let save = |learner: &Learner, folder: &Path| {
+        let saved = learner.save(folder, ty);
+        saved.map_err(|source| Error::Weights { path: path.into(), source: Box::new(source) })
+    };
+    match base {
+        None => save(learner, &partial)?,
+        Some((adapters, weights)) => {
+            let folder = partial.join(ADAPTER);
+            fs::create_dir_all(&folder).map_err(io(&folder))?;
+            save(learner, &folder)?;
+            let config = adapter_config(adapters, learner.params_mut());
+            write_file(&folder.join("adapter_config.json"), &pretty(&config))?;
+            sync(&folder)?;
+            merge(&partial, (learner, adapters), weights, ty)?;
+        }
     }
+    for (name, bytes) in words.files(ty) {
+        write_file(&partial.join(name), &bytes)?;
+    }
+    sync(&partial)?;
     if path.exists() {
         fs::remove_dir_all(path).map_err(io(path))?;
     }
     fs::rename(&partial, path).map_err(io(path))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(io(parent))
+    sync(parent.unwrap_or(Path::new(".")))
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
+    let path = path.to_path_buf();
+    move |source| Error::Io { path, source }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    fs::write(path, bytes).map_err(io(path))?;
+    fs::File::open(path).and_then(|file| file.sync_all()).map_err(io(path))
+}
+
+fn sync(folder: &Path) -> Result<(), Error> {
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))
+}
+
+fn pretty(value: &Value) -> Vec<u8> {
+    serde_json::to_vec_pretty(value).expect("a value is JSON")
+}
+
+/// PEFT's description of the adapters.
+fn adapter_config(adapters: AdapterOptions, parameters: &[Parameter]) -> Value {
+    let module = |parameter: &Parameter| {
+        let name = parameter.name.strip_suffix(".lora_A.weight")?;
+        Some(name.rsplit('.').next().unwrap_or(name).to_string())
+    };
+    let modules: std::collections::BTreeSet<String> =
+        parameters.iter().filter_map(module).collect();
+    json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": adapters.rank,
+        "lora_alpha": adapters.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": modules,
+    })
+}
+
+/// PEFT's prefix of the model's own names.
+const PEFT: &str = "base_model.model.";
+
+/// Writes the base with alpha / rank · B A added to each matrix that has an adapter.
+fn merge(
+    folder: &Path,
+    (learner, adapters): (&mut Learner, AdapterOptions),
+    weights: &dyn Weights,
+    ty: QuantType,
+) -> Result<(), Error> {
+    let names = convert::hugging_face_tensors(learner.spec());
+    let layout = |(name, shape): &(String, Vec<usize>)| TensorLayout {
+        name: name.clone(),
+        quant: if shape.len() < 2 { QuantType::F32 } else { ty },
+        shape: shape.clone(),
+    };
+    let layouts: Vec<TensorLayout> = names.iter().map(layout).collect();
+    let parameters: &[Parameter] = learner.params_mut();
+    let find = |name: &str| parameters.iter().find(|parameter| parameter.name == name);
+    let scale = adapters.alpha / adapters.rank as f32;
+    let written = safetensors::write(&folder.join("model.safetensors"), &layouts, |layout, out| {
+        let tensor = weights.tensor(&layout.name).map_err(std::io::Error::other)?;
+        let mut values = tensor.to_f32();
+        let module = layout.name.trim_end_matches(".weight");
+        let a = find(&format!("{PEFT}{module}.lora_A.weight"));
+        let b = find(&format!("{PEFT}{module}.lora_B.weight"));
+        let columns = layout.shape.last().copied().unwrap_or(1);
+        if let (Some(a), Some(b)) = (a, b) {
+            let rank = adapters.rank;
+            for (row, b) in values.chunks_exact_mut(columns).zip(b.value.chunks_exact(rank)) {
+                for (b, a) in b.iter().zip(a.value.chunks_exact(columns)) {
+                    row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
+                }
+            }
+        }
+        let mut bytes = vec![0; layout.bytes()];
+        quant::encode(layout.quant, &values, &mut bytes);
+        out.write_all(&bytes)
+    });
+    let path = folder.to_path_buf();
+    written.map_err(|source| Error::Files { path, source: Box::new(source) })
 }
 
 impl Words {
@@ -75,7 +176,6 @@ impl Words {
         config.insert("dtype".into(), dtype.into());
         // The weights are plain now, whatever they were.
         config.remove("quantization_config");
-        let pretty = |value: &Value| serde_json::to_vec_pretty(value).expect("a value is JSON");
         let mut files = vec![("config.json", pretty(&Value::Object(config)))];
         let mut generation = json!({ "eos_token_id": self.stops });
         if let TextSource::HuggingFace {

@@ -343,10 +343,9 @@ impl Rl {
         let Some(loaded) = self.folder.load(&self.run, rollback)? else {
             return Ok(());
         };
-        if let Some(Reference { values: Some(values), .. }) = &self.reference {
-            let _ = values;
+        if matches!(self.reference, Some(Reference { values: Some(_), .. })) {
             let values = self.trainee.load_reference(&loaded)?;
-            self.trainee.set_values(&values)?;
+            self.trainee.set_values(&values);
             let decoder = self.trainee.frozen()?;
             self.reference = Some(Reference { decoder, values: Some(values) });
         }

@@ -3,11 +3,12 @@
 //! One decoder does both: what it serves is what training reads. After an update its weights are
 //! replaced, and prefixes that were cached under the old ones are not used any more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use engine::{Core, Loaded, Speculate, memory};
+use formats::Weights;
 use model::learn::{AdapterOptions, LearnOptions, Learner, Predictions, Sequences};
 use model::{Decoder, Kv, KvType, Limits};
 use par::Pool;
@@ -40,6 +41,8 @@ pub struct Trainee {
     /// Of the weights: grows with every update.
     pub version: u64,
     words: Words,
+    /// Of the model that training started from.
+    weights: Box<dyn Weights>,
     path: PathBuf,
     sizes: Sizes,
     options: LearnOptions,
@@ -70,6 +73,10 @@ impl Trainee {
             checkpointing: config.train.recompute,
             kv_type: KvType::F32,
         };
+        let has_scales = || start.weights.names().iter().any(|name| name.ends_with("_scale_inv"));
+        if options.adapters.is_some() && has_scales() {
+            return Err(Error::Adapters { path: start.path });
+        }
         let (asked, max) = (config.train.tokens_max, start.spec.context_max);
         if asked > max {
             return Err(Error::Context { asked, max });
@@ -88,8 +95,12 @@ impl Trainee {
         let what = (start.spec.clone(), Dialect::HuggingFace);
         let of_model = |source| Error::Model { path: start.path.clone(), source };
         let learner =
-            Learner::load(&pool, &*start.weights, what, options.clone()).map_err(&of_model)?;
-        let decoder = learner.decoder(&pool, limits).map_err(&of_model)?;
+            Learner::load(&pool, &*start.weights, what.clone(), options.clone());
+        let learner = learner.map_err(&of_model)?;
+        // It is loaded as the files have it, and gets its weights in f32 by being published to.
+        let mut decoder =
+            Decoder::load(&*start.weights, what, limits, &pool, &|_| ()).map_err(&of_model)?;
+        learner.publish(&pool, &mut decoder);
         let vocabulary = Arc::new(start.vocabulary);
         let stops = vocabulary.tokenizer.stops().to_vec();
         let loaded = Loaded {
@@ -116,6 +127,7 @@ impl Trainee {
             rate: config.optimizer.rate(n_updates),
             version: 0,
             words: Words { config: start.config, text: start.text, stops },
+            weights: start.weights,
             path: start.path,
             sizes,
             options,
@@ -185,7 +197,7 @@ impl Trainee {
             .collect();
         let norm = self.optimizer.update(pool, &mut weights, rate)?;
         self.learner.zero_gradients();
-        self.publish()?;
+        self.publish();
         Ok(Update { norm, rate })
     }
 
@@ -194,10 +206,10 @@ impl Trainee {
         self.learner.zero_gradients();
     }
 
-    fn publish(&mut self) -> Result<(), Error> {
+    fn publish(&mut self) {
         self.version += 1;
         let (pool, decoder) = self.core.model_mut();
-        self.learner.publish(pool, decoder).map_err(of_forward)
+        self.learner.publish(pool, decoder);
     }
 
     /// A decoder of the weights as they are, which stays so.
@@ -208,7 +220,12 @@ impl Trainee {
     pub fn frozen(&mut self) -> Result<Decoder, Error> {
         let limits = Limits { tokens_per_step: 1, logits_per_step: 1 };
         let (pool, _) = self.core.model_mut();
-        self.learner.decoder(pool, limits).map_err(of_forward)
+        let what = (self.spec.clone(), Dialect::HuggingFace);
+        let decoder = Decoder::load(&*self.weights, what, limits, pool, &|_| ());
+        let mut decoder =
+            decoder.map_err(|source| Error::Model { path: self.path.clone(), source })?;
+        self.learner.publish(pool, &mut decoder);
+        Ok(decoder)
     }
 
     /// The numbers of all weights, one tensor after another.
@@ -217,15 +234,11 @@ impl Trainee {
     }
 
     /// Puts other numbers in the place of the weights.
-    ///
-    /// # Errors
-    ///
-    /// As publishing has them.
-    pub fn set_values(&mut self, values: &[Vec<f32>]) -> Result<(), Error> {
+    pub fn set_values(&mut self, values: &[Vec<f32>]) {
         for (parameter, value) in self.learner.params_mut().iter_mut().zip(values) {
             parameter.value.copy_from_slice(value);
         }
-        self.publish()
+        self.publish();
     }
 
     /// SHA-256 of all weights by name.
@@ -266,8 +279,9 @@ impl Trainee {
     /// # Errors
     ///
     /// What the system says about the files.
-    pub fn write(&self, path: &std::path::Path) -> Result<(), Error> {
-        Ok(output::write(path, &self.learner, &self.words, QuantType::F32)?)
+    pub fn write(&mut self, path: &Path) -> Result<(), Error> {
+        let base = self.options.adapters.map(|adapters| (adapters, &*self.weights));
+        Ok(output::write(path, (&mut self.learner, base), &self.words, QuantType::F32)?)
     }
 
     /// What a checkpoint keeps, with what the loop adds.
@@ -337,7 +351,7 @@ impl Trainee {
                 lens.map(|(name, len)| (name.clone(), len)).collect();
             self.optimizer.moments = loaded.moments(&lens)?;
         }
-        self.publish()?;
+        self.publish();
         self.version = count("version").max(self.version);
         Ok(loaded.state["loop"].clone())
     }
@@ -359,7 +373,7 @@ impl Trainee {
         Ok(values)
     }
 
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
