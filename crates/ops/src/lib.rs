@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+pub mod attention_gradient;
 pub mod bias;
 pub mod element;
 #[cfg(test)]
