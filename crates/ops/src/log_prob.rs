@@ -10,30 +10,32 @@
 use par::{Chunks, Pool};
 use simd::{Best, Isa, Kernel, dispatch, math};
 
-/// logprobs (L) and entropies (L) of `targets` (L) under logits (L, V), which are divided by the
-/// temperature in place.
+/// z (…) = logits (…) / temperature, in place.
+pub fn scale(pool: &Pool, logits: &mut [f32], temperature: f32) {
+    pool.for_chunks(logits, 16 * 1024, |_, z| z.iter_mut().for_each(|z| *z /= temperature));
+}
+
+/// logprobs (L) and entropies (L) of `targets` (L) under scaled logits z (L, V).
 pub fn forward(
     pool: &Pool,
     (logprobs, entropies): (&mut [f32], &mut [f32]),
-    logits: &mut [f32],
+    z: &[f32],
     targets: &[u32],
-    temperature: f32,
 ) {
     let n = targets.len();
     assert_eq!((logprobs.len(), entropies.len()), (n, n));
-    let Some(vocab) = logits.len().checked_div(n) else { return };
+    let Some(vocab) = z.len().checked_div(n) else { return };
     let best = Best::detect();
-    let parts =
-        (Chunks::new(logprobs, 1), Chunks::new(entropies, 1), Chunks::new(logits, vocab));
-    pool.for_parts(parts, |i, (logprob, entropy, z)| {
-        z.iter_mut().for_each(|z| *z /= temperature);
+    let parts = (Chunks::new(logprobs, 1), Chunks::new(entropies, 1));
+    pool.for_parts(parts, |i, (logprob, entropy)| {
+        let z = &z[i * vocab..][..vocab];
         let lse = math::log_sum_exp(best, z);
         logprob[0] = z[targets[i] as usize] - lse;
         entropy[0] = lse - dispatch(best, Mean { z, lse });
     });
 }
 
-/// Scaled logits z (L, V), as `forward` left them, become the gradient of the logits, from those of
+/// Scaled logits z (L, V), as `scale` left them, become the gradient of the logits, from those of
 /// logprobs and entropies (L).
 pub fn backward(
     pool: &Pool,
@@ -131,7 +133,8 @@ mod tests {
         let (logits, targets) = (noise(1, 3 * VOCAB), [5, 82, 0]);
         let (mut logprobs, mut entropies) = ([0.0; 3], [0.0; 3]);
         let mut z = logits.clone();
-        forward(&Pool::new(2), (&mut logprobs, &mut entropies), &mut z, &targets, 0.7);
+        scale(&Pool::new(2), &mut z, 0.7);
+        forward(&Pool::new(2), (&mut logprobs, &mut entropies), &z, &targets);
         for (i, row) in logits.chunks(VOCAB).enumerate() {
             let row: Vec<f64> = row.iter().map(|&x| x.into()).collect();
             let (logprob, entropy) = exact(&row, targets[i] as usize, 0.7);
@@ -144,10 +147,9 @@ mod tests {
     fn gradient_matches_finite_difference() {
         let (logits, targets) = (noise(1, 3 * VOCAB), [5, 82, 0]);
         let (d_logprobs, d_entropies) = ([0.5, -1.5, 2.0], [0.25, 0.0, -0.75]);
-        let (mut logprobs, mut entropies) = ([0.0; 3], [0.0; 3]);
         let (pool, temperature) = (Pool::new(2), 0.75);
         let mut z = logits.clone();
-        forward(&pool, (&mut logprobs, &mut entropies), &mut z, &targets, temperature);
+        scale(&pool, &mut z, temperature);
         backward(&pool, &mut z, (&d_logprobs, &d_entropies), &targets, temperature);
         let loss = |logits: &[f64]| {
             let rows = logits.chunks(VOCAB).enumerate();
