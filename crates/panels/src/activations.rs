@@ -59,6 +59,11 @@ impl Activations {
         self.resize(rows, cols).copy_from_slice(x);
     }
 
+    /// Rows · cols that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.values.len()
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }

@@ -14,32 +14,36 @@ pub(crate) struct Gqa {
     spec: GqaSpec,
     norm_eps: f32,
     /// (H·K, D), (G·K, D), (G·K, D)
-    query: Panels,
-    key: Panels,
-    value: Panels,
+    pub query: Panels,
+    pub key: Panels,
+    pub value: Panels,
     /// (H·K), (G·K), (G·K)
-    biases: Option<[Vec<f32>; 3]>,
+    pub biases: Option<[Vec<f32>; 3]>,
     /// (K) for queries, (K) for keys
-    norms: Option<[Vec<f32>; 2]>,
+    pub norms: Option<[Vec<f32>; 2]>,
     /// (D, H·K)
-    out: Panels,
+    pub out: Panels,
 }
 
 /// Buffers of a step, shared by all layers.
 pub(crate) struct Scratch {
+    /// Queries and keys before their norms, if they have some. (T, H·K), (T, G·K)
+    pub raw: [Vec<f32>; 2],
     /// (T, H·K), (T, G·K), (T, G·K)
-    query: Vec<f32>,
-    key: Vec<f32>,
-    value: Vec<f32>,
+    pub query: Vec<f32>,
+    pub key: Vec<f32>,
+    pub value: Vec<f32>,
     /// (T, H·K)
-    attended: Activations,
+    pub attended: Activations,
 }
 
 impl Scratch {
     pub(crate) fn new(spec: &GqaSpec, tokens: usize, forms: &[Form]) -> Scratch {
         let queries = spec.n_heads * spec.head_dim;
         let keys = spec.n_kv_heads * spec.head_dim;
+        let raw = |width| vec![0.0; if spec.qk_norm { tokens * width } else { 0 }];
         Scratch {
+            raw: [raw(queries), raw(keys)],
             query: vec![0.0; tokens * queries],
             key: vec![0.0; tokens * keys],
             value: vec![0.0; tokens * keys],
@@ -108,8 +112,12 @@ impl Gqa {
             bias::add(pool, value, value_bias);
         }
         if let Some([query_norm, key_norm]) = &self.norms {
-            rmsnorm::forward_heads(pool, query, n_heads * head_dim, query_norm, self.norm_eps);
-            rmsnorm::forward_heads(pool, key, n_kv_heads * head_dim, key_norm, self.norm_eps);
+            let [raw_query, raw_key] = &mut scratch.raw;
+            let (raw_query, raw_key) = (&mut raw_query[..query.len()], &mut raw_key[..key.len()]);
+            raw_query.copy_from_slice(query);
+            raw_key.copy_from_slice(key);
+            rmsnorm::forward(pool, query, raw_query, query_norm, self.norm_eps);
+            rmsnorm::forward(pool, key, raw_key, key_norm, self.norm_eps);
         }
         for (x, n_heads) in [(&mut *query, n_heads), (&mut *key, n_kv_heads)] {
             let stride = n_heads * head_dim;

@@ -21,17 +21,17 @@ pub(crate) struct Moe {
     layer: usize,
     spec: MoeSpec,
     /// (E, D)
-    router: Panels,
+    pub router: Panels,
     /// (E)
     selection_bias: Option<Vec<f32>>,
-    experts: Experts,
+    pub experts: Experts,
     /// Types of an expert's gate, up and down.
     types: [QuantType; 3],
-    shared: Option<Dense>,
+    pub shared: Option<Dense>,
 }
 
 /// The routed experts of a layer.
-enum Experts {
+pub(crate) enum Experts {
     /// (E)
     Resident(Vec<Expert>),
     /// In the step's [`Store`].
@@ -44,27 +44,28 @@ const GUESS_TOKENS_MAX: usize = 4;
 /// Buffers of a step, shared by all layers.
 pub(crate) struct Scratch {
     /// (T, E), (E)
-    logits: Vec<f32>,
+    pub logits: Vec<f32>,
     choice: Vec<f32>,
     /// (T, k)
-    chosen: Vec<u32>,
-    weights: Vec<f32>,
+    pub chosen: Vec<u32>,
+    pub weights: Vec<f32>,
     /// Experts that were chosen at all, in the order in which they are computed. (≤ E)
-    used: Vec<u32>,
+    pub used: Vec<u32>,
     /// Where each expert is in `used`. (E)
     ranks: Vec<u32>,
     /// The slots t·k + i by the rank of the expert that was chosen: the token of each. (T·k)
-    tokens: Vec<u32>,
+    pub tokens: Vec<u32>,
     /// Where each slot lies in `tokens`. (T·k)
-    places: Vec<u32>,
+    pub places: Vec<u32>,
     /// Where the slots of each of `used` begin in `tokens`, and where the last ones end. (≤ E + 1)
     starts: Vec<u32>,
     /// The choice that the next layer may make. (guessed tokens, k)
     guessed: Vec<u32>,
     guessed_weights: Vec<f32>,
     /// (T·k, F) in the order of `tokens`; of the experts that are computed together only.
-    hidden: Activations,
-    up: Vec<f32>,
+    pub gate: Vec<f32>,
+    pub up: Vec<f32>,
+    pub hidden: Activations,
     /// (T·k, D) in the order of `tokens`
     out: Vec<f32>,
     groups: Groups,
@@ -87,8 +88,9 @@ impl Scratch {
             starts: Vec::with_capacity(spec.n_experts + 1),
             guessed: vec![0; GUESS_TOKENS_MAX * spec.n_chosen],
             guessed_weights: vec![0.0; GUESS_TOKENS_MAX * spec.n_chosen],
-            hidden: Activations::new(slots, spec.hidden, forms),
+            gate: vec![0.0; slots * spec.hidden],
             up: vec![0.0; slots * spec.hidden],
+            hidden: Activations::new(slots, spec.hidden, forms),
             out: vec![0.0; slots * dim],
             groups: Groups::with_capacity(spec.n_experts),
             bytes_read: 0,
@@ -130,7 +132,7 @@ impl Scratch {
     }
 
     /// The slots of an expert of that rank, as places in `tokens`.
-    fn slots(&self, rank: usize) -> Range<usize> {
+    pub(crate) fn slots(&self, rank: usize) -> Range<usize> {
         self.starts[rank] as usize..self.starts[rank + 1] as usize
     }
 }
@@ -267,7 +269,7 @@ impl Moe {
             s.bytes_read += expert.bytes() as u64;
         }
         let mut list: Vec<Group<'_>> = std::mem::take(&mut s.groups);
-        let gate = s.hidden.resize(slots.len(), self.spec.hidden);
+        let gate = &mut s.gate[..slots.len() * self.spec.hidden];
         let up = &mut s.up[..slots.len() * self.spec.hidden];
         for (y, is_up) in [(&mut *gate, false), (&mut *up, true)] {
             list = recycle(list);
@@ -279,7 +281,7 @@ impl Moe {
             }));
             matmul_grouped(pool, y, x, &list);
         }
-        swiglu::forward(pool, gate, up);
+        swiglu::forward(pool, s.hidden.resize(slots.len(), self.spec.hidden), gate, up);
         let mut list = recycle(list);
         for rank in ranks {
             let down = &expert(s.used[rank]).down;

@@ -25,22 +25,22 @@ use crate::weights::Loader;
 pub(crate) struct Mla {
     spec: MlaSpec,
     norm_eps: f32,
-    query: Query,
+    pub query: Query,
     /// (R + rope, D)
-    latent_down: Panels,
+    pub latent_down: Panels,
     /// (R)
-    latent_norm: Vec<f32>,
+    pub latent_norm: Vec<f32>,
     /// Of each head (R, nope): a query to the latent.
-    key_up: Vec<Panels>,
+    pub key_up: Vec<Panels>,
     /// Of each head (value, R): the latent to a value.
-    value_up: Vec<Panels>,
+    pub value_up: Vec<Panels>,
     /// (D, H·value)
-    out: Panels,
+    pub out: Panels,
     /// For prompts in the plain form, if that was asked for.
     plain: Option<plain::Plain>,
 }
 
-enum Query {
+pub(crate) enum Query {
     /// (H·(nope + rope), D)
     Whole(Panels),
     /// (query rank, D), (query rank), (H·(nope + rope), query rank)
@@ -50,27 +50,27 @@ enum Query {
 /// Buffers of a step, shared by all layers.
 pub(crate) struct Scratch {
     /// (T, query rank)
-    query_down: Vec<f32>,
-    query_ranked: Activations,
+    pub query_down: Vec<f32>,
+    pub query_ranked: Activations,
     /// (T, H, nope + rope)
-    query: Vec<f32>,
+    pub query: Vec<f32>,
     /// (T·H, nope)
-    query_nope: Activations,
+    pub query_nope: Activations,
     /// (H, T, R)
-    query_latent: Vec<f32>,
+    pub query_latent: Vec<f32>,
     /// (T, groups, R + rope, 16)
     query_lanes: Vec<f32>,
     /// (T, R + rope)
-    down: Vec<f32>,
+    pub down: Vec<f32>,
     /// (T, R), (T, rope)
-    latent: Vec<f32>,
-    key: Vec<f32>,
+    pub latent: Vec<f32>,
+    pub key: Vec<f32>,
     /// (T·groups·16, R)
-    attended: Activations,
+    pub attended: Activations,
     /// (H, T, value)
-    values: Vec<f32>,
+    pub values: Vec<f32>,
     /// (T, H·value)
-    out: Activations,
+    pub out: Activations,
     /// For each head the rows of its queries in (T·H), and of its sums in (T·groups·16).
     query_rows: Vec<u32>,
     sum_rows: Vec<u32>,
