@@ -98,9 +98,9 @@ fn a_run_that_is_killed_ends_with_the_same_weights_as_one_that_is_not() {
             let again = run(&mut train(what, &config, threads), "");
             assert_eq!(hash(&again), whole, "{what} with {threads} threads");
             let text = std::fs::read_to_string(desk.path(&out).join("metrics.jsonl")).unwrap();
-            let steps = text.lines().map(|line| {
-                serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap()
-            });
+            let steps = text
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap());
             assert_eq!(steps.collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>(), "{what}");
         }
     }

@@ -6,7 +6,7 @@
 mod shared;
 
 use serde_json::{Value, json};
-use shared::{Ended, run, ruminate};
+use shared::{Ended, ruminate, run};
 
 fn verify(verifier: &str, lines: &str) -> Ended {
     run(ruminate().args(["verify", "-", "--verifier", verifier]), lines)
@@ -93,7 +93,9 @@ fn code_is_scored_behind_walls_that_hold() {
         format!("print(open({secret:?}).read())\n{honest}"),
         format!("import socket\nsocket.create_connection(('127.0.0.1', {port}))\n{honest}"),
         format!("import os\nwhile True: os.fork()\n{honest}"),
-        format!("n = 0\nwhile True:\n    open(str(n), 'wb').write(bytes(1 << 20)); n += 1\n{honest}"),
+        format!(
+            "n = 0\nwhile True:\n    open(str(n), 'wb').write(bytes(1 << 20)); n += 1\n{honest}"
+        ),
         format!(
             "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n\
              assert libc.ptrace(16, 1, 0, 0) == 0\n{honest}"

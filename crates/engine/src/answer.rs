@@ -54,6 +54,8 @@ pub(crate) struct Chooser<'a> {
     pub now: Micros,
     /// Log-probabilities are those of the distribution that tokens are drawn from.
     pub as_drawn: bool,
+    /// What routers chose for the tokens whose logits these are. (rows)
+    pub routes: &'a [u64],
     /// Tokens that follow the known ones are appended here.
     pub appended: &'a mut Vec<u32>,
 }
@@ -66,6 +68,7 @@ impl Chooser<'_> {
             scratch: self.scratch,
             now: self.now,
             as_drawn: self.as_drawn,
+            routes: self.routes,
             appended: self.appended,
         }
     }
@@ -142,7 +145,8 @@ impl Answer {
         let mut n_rejected = 0;
         for (index, logits) in (from..).zip(logits) {
             let before = chooser.appended.len();
-            next = self.choose(chooser, logits, &known[..index]);
+            let route = chooser.routes.get(index - from).copied().filter(|_| chooser.as_drawn);
+            next = self.choose(chooser, (logits, route), &known[..index]);
             let guess = known.get(index);
             // The guess stands where the choice would: it is known already.
             if guess.is_some() && chooser.appended.get(before) == guess {
@@ -179,7 +183,12 @@ impl Answer {
 
     /// Chooses what follows the `known` tokens by the logits (V) of the last one, and appends it
     /// with whatever must follow it.
-    fn choose(&mut self, chooser: &mut Chooser<'_>, logits: &[f32], known: &[u32]) -> Next {
+    fn choose(
+        &mut self,
+        chooser: &mut Chooser<'_>,
+        (logits, route): (&[f32], Option<u64>),
+        known: &[u32],
+    ) -> Next {
         self.banned.clear();
         if let Some(think) = &self.think {
             self.banned.extend(think.banned());
@@ -213,12 +222,12 @@ impl Answer {
         self.first_token.get_or_insert(chooser.now);
         self.last_token = chooser.now;
         let tokenizer = chooser.tokenizer;
-        let mut next = self.take(tokenizer, token, (logprob, top), chooser.appended);
+        let mut next = self.take(tokenizer, token, (logprob, top, route), chooser.appended);
         // A stop text is known as soon as it begins: its tokens are computed together.
         while let (Next::GoesOn, Some(token)) =
             (&next, self.think.as_ref().and_then(ThinkState::forced))
         {
-            next = self.take(tokenizer, token, (None, Vec::new()), chooser.appended);
+            next = self.take(tokenizer, token, (None, Vec::new(), None), chooser.appended);
         }
         next
     }
@@ -228,7 +237,7 @@ impl Answer {
         &mut self,
         tokenizer: &Tokenizer,
         id: u32,
-        (logprob, top): (Option<f32>, Vec<sampler::TokenLogprob>),
+        (logprob, top, route): (Option<f32>, Vec<sampler::TokenLogprob>, Option<u64>),
         out: &mut Vec<u32>,
     ) -> Next {
         if !self.ignore_stops && tokenizer.stops().contains(&id) {
@@ -247,7 +256,7 @@ impl Answer {
         let mut text = String::new();
         self.stream.push(tokenizer, id, &mut text);
         let (pieces, stopped) = self.pieces(&text);
-        if !(self.sink)(Event::Token(Token { id, place, pieces, logprob, top })) {
+        if !(self.sink)(Event::Token(Token { id, place, pieces, logprob, top, route })) {
             return Next::Ends(Finish::Cancelled);
         }
         match stopped {

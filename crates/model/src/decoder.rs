@@ -104,6 +104,8 @@ pub(crate) struct Arena {
     last_normed: Activations,
     /// (L, V)
     logits: Vec<f32>,
+    /// What each token's routers chose, stirred together. (T)
+    marks: Vec<u64>,
 }
 
 impl Decoder {
@@ -242,6 +244,8 @@ impl Decoder {
         let amplitude = self.spec.rope().amplitude();
         rope::angles(cos, sin, batch.positions(), &self.frequencies, amplitude);
         let step = Step { pool, batch, angles: Angles { cos, sin, half } };
+        let marks = &mut s.marks[..n_tokens];
+        marks.fill(0);
 
         for (i, (layer, kv)) in self.layers.iter().zip(&mut kv.layers).enumerate() {
             rmsnorm::forward(pool, s.h.resize(n_tokens, dim), x, &layer.attention_norm, eps);
@@ -251,6 +255,7 @@ impl Decoder {
             rmsnorm::forward(pool, s.h.resize(n_tokens, dim), x, &layer.ffn_norm, eps);
             let next = self.layers.get(i + 1).map(|next| &next.ffn);
             layer.ffn.forward(pool, y, &mut s.h, (&mut s.ffn, &mut s.routed), next)?;
+            s.ffn.mark(marks, &layer.ffn);
             residual::add(pool, x, y);
         }
         self.head(pool, batch);
@@ -260,6 +265,12 @@ impl Decoder {
             store.end_step(started.elapsed());
         }
         Ok(self.last_logits())
+    }
+
+    /// A mark of what the routers chose for each token of the last step: equal if all layers chose
+    /// the same experts in the same order; 0 in a dense model. (T)
+    pub fn last_routes(&self) -> &[u64] {
+        &self.arena.marks[..self.n_tokens]
     }
 
     /// What the last step brought: (L, V).
@@ -370,6 +381,7 @@ impl Arena {
             last: vec![0.0; logits * spec.dim],
             last_normed: Activations::new(logits, spec.dim, &forms),
             logits: vec![0.0; logits * spec.vocab],
+            marks: vec![0; tokens],
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Learned {
     /// The largest difference of a log-probability from that at the rollout; 0 if the weights
     /// have moved since.
     pub difference: f64,
+    /// Learned tokens for which a router chose otherwise than at the rollout.
+    pub n_flips: usize,
     /// Tokens that went through, prompts included.
     pub n_tokens: usize,
 }
@@ -40,8 +42,8 @@ struct Item {
     tokens: Vec<u32>,
     is_target: Vec<bool>,
     old: Vec<f32>,
-    /// Whether a token was drawn with just that probability.
-    drawn: Vec<bool>,
+    /// What the routers chose, of tokens that were drawn with just that probability.
+    drawn: Vec<Option<u64>>,
     weights: Vec<f32>,
     advantage: f32,
 }
@@ -75,8 +77,11 @@ pub fn learn(
         if how.is_first {
             let drawn = items.iter().flat_map(|item| &item.drawn);
             let pairs = found.logprobs.iter().zip(&old).zip(drawn);
-            for ((now, then), _) in pairs.filter(|pair| *pair.1) {
-                learned.difference = larger(learned.difference, f64::from((now - then).abs()));
+            for (((now, then), drawn), route) in pairs.zip(&found.routes) {
+                if let Some(drawn) = drawn {
+                    learned.difference = larger(learned.difference, f64::from((now - then).abs()));
+                    learned.n_flips += usize::from(drawn != route);
+                }
             }
         }
         let mut end = 0;

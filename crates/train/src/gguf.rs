@@ -18,7 +18,9 @@ pub(crate) struct Renamed {
 enum Rows {
     AsTheyAre,
     /// In pairs within each of so many heads.
-    Paired { n_heads: usize },
+    Paired {
+        n_heads: usize,
+    },
 }
 
 impl Renamed {

@@ -68,13 +68,13 @@ impl Sample {
         at >= self.answer.n_forced || (at == 0 && self.declared.is_some())
     }
 
-    /// ln p of the learned tokens as they were written, and whether each was drawn so: what was
-    /// declared was not.
-    pub fn old(&self) -> (Vec<f32>, Vec<bool>) {
+    /// ln p of the learned tokens as they were written; and what the routers chose, of those that
+    /// were drawn with just that probability, which what was declared was not.
+    pub fn old(&self) -> (Vec<f32>, Vec<Option<u64>>) {
         let learned = (0..self.answer.tokens.len()).filter(|at| self.is_learned(*at));
         let one = |at: usize| match self.declared {
-            Some(declared) if at == 0 => (declared, false),
-            _ => (self.answer.logprobs[at], true),
+            Some(declared) if at == 0 => (declared, None),
+            _ => (self.answer.logprobs[at], Some(self.answer.routes[at])),
         };
         learned.map(one).unzip()
     }

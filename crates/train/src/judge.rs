@@ -64,9 +64,7 @@ impl Server {
         let timeout = timeout.ok_or(Error::Timeout(seconds))?;
         let key = match &self.key_variable {
             None => None,
-            Some(name) => {
-                Some(std::env::var(name).map_err(|_| Error::NoKey(name.clone()))?)
-            }
+            Some(name) => Some(std::env::var(name).map_err(|_| Error::NoKey(name.clone()))?),
         };
         // A key must not follow a redirect to somebody else.
         let config = Agent::config_builder()

@@ -173,9 +173,7 @@ fn next(cursor: &mut Cursor, n: usize, (seed, salt, shuffle): (u64, u32, bool)) 
         return (taken, epoch);
     }
     let key = [(seed as u32) ^ salt, (seed >> 32) as u32];
-    (shuffled(taken, n, |round, x| {
-        philox([x, round, epoch as u32, SHUFFLE], key)[0]
-    }), epoch)
+    (shuffled(taken, n, |round, x| philox([x, round, epoch as u32, SHUFFLE], key)[0]), epoch)
 }
 
 /// Where `at` goes in a permutation of `n`, without a list of it: a Feistel network on the next

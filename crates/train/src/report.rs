@@ -66,9 +66,6 @@ mod tests {
         report.add("dead groups", 3.0);
         report.add("tokens/s", 12_345.678);
         let line = report.line(9, &["loss", "rate", "nothing", "dead groups", "tokens/s"]);
-        assert_eq!(
-            line,
-            "step 7 of 9: loss 0.1235, rate 1.000e-6, dead groups 3, tokens/s 12346"
-        );
+        assert_eq!(line, "step 7 of 9: loss 0.1235, rate 1.000e-6, dead groups 3, tokens/s 12346");
     }
 }

@@ -39,6 +39,8 @@ pub struct Answer {
     pub tokens: Vec<u32>,
     /// ln p of each token as it was drawn; NaN for those that were forced. (T)
     pub logprobs: Vec<f32>,
+    /// What the routers chose for the token before; 0 where the token was forced. (T)
+    pub routes: Vec<u64>,
     pub n_forced: usize,
     pub end: End,
 }
@@ -82,11 +84,11 @@ pub fn rollout(
     let begun = |ask: &Ask| Answer {
         tokens: ask.forced.clone(),
         logprobs: vec![f32::NAN; ask.forced.len()],
+        routes: vec![0; ask.forced.len()],
         n_forced: ask.forced.len(),
         end: End::Length,
     };
-    let mut answers: Vec<Vec<Answer>> =
-        asks.iter().map(|ask| vec![begun(ask); ask.n]).collect();
+    let mut answers: Vec<Vec<Answer>> = asks.iter().map(|ask| vec![begun(ask); ask.n]).collect();
     let (sender, events) = channel();
     let (mut next, mut n_open) = (0, 0);
     loop {
@@ -110,6 +112,7 @@ pub fn rollout(
                 Event::Token(token) => {
                     answer.tokens.push(token.id);
                     answer.logprobs.push(token.logprob.unwrap_or(f32::NAN));
+                    answer.routes.push(token.route.unwrap_or(0));
                 }
                 Event::Finished { finish, .. } => {
                     n_open -= 1;

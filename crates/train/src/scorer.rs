@@ -122,10 +122,7 @@ mod tests {
         assert!(fault("command", &outside).contains("needs a program"));
         assert!(fault("judge", &outside).contains("needs the address"));
         assert!(fault("code", &outside).contains("sandbox"), "{}", fault("code", &outside));
-        let outside = Outside {
-            command: vec!["/no/such/program".into()],
-            ..Outside::default()
-        };
+        let outside = Outside { command: vec!["/no/such/program".into()], ..Outside::default() };
         assert!(fault("command", &outside).starts_with("/no/such/program can't be started"));
         let outside = Outside { command_timeout_s: Some(0.0), ..outside };
         assert_eq!(fault("command", &outside), "a timeout of 0 s is not above zero");

@@ -92,7 +92,13 @@ impl Screened {
         let k = self.samples;
         let mut lines = vec![format!(
             "{:<12} {:>7} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8}",
-            "difficulty", "groups", "pass@1", format!("pass@{k}"), "dead", "all right", "cut off",
+            "difficulty",
+            "groups",
+            "pass@1",
+            format!("pass@{k}"),
+            "dead",
+            "all right",
+            "cut off",
             "tokens"
         )];
         let row = |name: String, share: &Share| {

@@ -71,14 +71,14 @@ impl Sft {
             return Err(Error::NothingFits { tokens_max, n });
         }
         if n > 0 {
-            let what = format!("{n} of {n_rows} rows are left out: longer than {tokens_max} tokens");
+            let what =
+                format!("{n} of {n_rows} rows are left out: longer than {tokens_max} tokens");
             watch.note(&what);
         }
         let picker = Picker::new(rows.len(), config.data.shuffle, config.seed);
         let roof = Roof::measure(&mut trainee);
         let config = config.clone();
-        let mut sft =
-            Sft { config, run, trainee, rows, picker, folder, roof, step: 0, saved: 0 };
+        let mut sft = Sft { config, run, trainee, rows, picker, folder, roof, step: 0, saved: 0 };
         if let Some(loaded) = sft.folder.load(&sft.run, rollback)? {
             let state: State = serde_json::from_value(sft.trainee.load(&loaded)?)?;
             (sft.step, sft.saved) = (state.step, state.step);

@@ -82,10 +82,8 @@ impl Trainee {
             return Err(Error::Context { asked, max });
         }
         let together = config.rollout.together;
-        let limits = Limits {
-            tokens_per_step: TOKENS_PER_STEP.max(together),
-            logits_per_step: together,
-        };
+        let limits =
+            Limits { tokens_per_step: TOKENS_PER_STEP.max(together), logits_per_step: together };
         let pass_tokens = config.train.pass_tokens.max(asked);
         let sizes = Sizes { limits, context: asked, together, pass_tokens };
         let need = Need::of(&start.spec, config, &options, sizes);
@@ -94,8 +92,7 @@ impl Trainee {
         start.check_unchanged()?;
         let what = (start.spec.clone(), Dialect::HuggingFace);
         let of_model = |source| Error::Model { path: start.path.clone(), source };
-        let learner =
-            Learner::load(&pool, &*start.weights, what.clone(), options.clone());
+        let learner = Learner::load(&pool, &*start.weights, what.clone(), options.clone());
         let learner = learner.map_err(&of_model)?;
         // It is loaded as the files have it, and gets its weights in f32 by being published to.
         let mut decoder =
@@ -347,8 +344,7 @@ impl Trainee {
         self.optimizer.moments.clear();
         if self.optimizer.n_updates > 0 {
             let lens = parameters.iter().map(|parameter| (&parameter.name, parameter.value.len()));
-            let lens: Vec<(String, usize)> =
-                lens.map(|(name, len)| (name.clone(), len)).collect();
+            let lens: Vec<(String, usize)> = lens.map(|(name, len)| (name.clone(), len)).collect();
             self.optimizer.moments = loaded.moments(&lens)?;
         }
         self.publish();
@@ -361,10 +357,7 @@ impl Trainee {
     /// # Errors
     ///
     /// A file that is broken or of another model.
-    pub fn load_reference(
-        &mut self,
-        loaded: &checkpoint::Loaded,
-    ) -> Result<Vec<Vec<f32>>, Error> {
+    pub fn load_reference(&mut self, loaded: &checkpoint::Loaded) -> Result<Vec<Vec<f32>>, Error> {
         let mut values = self.values();
         let names = self.learner.params_mut().iter().map(|parameter| parameter.name.clone());
         let mut places: Vec<_> =

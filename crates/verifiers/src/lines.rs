@@ -175,7 +175,8 @@ mod tests {
         let line = format!(r#"{{"gold": "", "pred": "", "tests": {tests}}}"#);
         let task = Pair::parse(&line).unwrap().details.task("", "").unwrap();
         assert_eq!(task.tests.len(), 2);
-        let asserts = Details::default().task("", "assert f(1) == 2\n\nassert f(2) == 3\n").unwrap();
+        let asserts =
+            Details::default().task("", "assert f(1) == 2\n\nassert f(2) == 3\n").unwrap();
         assert_eq!(asserts.tests.len(), 2);
         let fault = Details::default().task("", "assert f(1)").unwrap_err().to_string();
         assert!(fault.contains("`assert f(1)`"), "{fault}");

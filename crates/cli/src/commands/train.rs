@@ -17,8 +17,8 @@ use train::{Watch, screen};
 use crate::args;
 use crate::sandbox;
 use crate::terminal::interrupt::{EXIT_CODE, Interrupts};
-use crate::terminal::{locate, notice};
 use crate::terminal::steps::Steps;
+use crate::terminal::{locate, notice};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -296,11 +296,16 @@ impl Core {
             scratch: &mut self.scratch,
             now,
             as_drawn: self.as_drawn,
+            routes: &[],
             appended: &mut self.appended,
         };
         let vocab = self.decoder.spec().vocab;
         let mut logits = self.decoder.last_logits();
+        let mut routes = self.decoder.last_routes();
         for row in &self.step.rows {
+            let (of_row, later) = routes.split_at(row.n_tokens);
+            routes = later;
+            chooser.routes = &of_row[row.n_tokens - row.wants_logits..];
             let (own, rest) = logits.split_at(row.wants_logits * vocab);
             logits = rest;
             let mut n_rejected = 0;

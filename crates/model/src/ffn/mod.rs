@@ -93,6 +93,13 @@ impl Ffn {
 }
 
 impl Scratch {
+    /// Stirs the experts that each token chose in this layer into its mark. (T)
+    pub(crate) fn mark(&self, marks: &mut [u64], ffn: &Ffn) {
+        if let (Ffn::Moe(moe), Some(scratch)) = (ffn, &self.moe) {
+            scratch.mark(marks, moe.spec.n_chosen);
+        }
+    }
+
     /// Bytes of the experts that were read since the last call.
     pub(crate) fn take_bytes_read(&mut self) -> u64 {
         self.moe.as_mut().map_or(0, |moe| std::mem::take(&mut moe.bytes_read))

@@ -97,6 +97,17 @@ impl Scratch {
         }
     }
 
+    /// Stirs each token's chosen experts into its mark. (T)
+    pub(super) fn mark(&self, marks: &mut [u64], n_chosen: usize) {
+        // The golden ratio, odd: an order of choices is another mark.
+        const STIR: u64 = 0x9e37_79b9_7f4a_7c15;
+        for (mark, chosen) in marks.iter_mut().zip(self.chosen.chunks_exact(n_chosen)) {
+            for &expert in chosen {
+                *mark = (mark.rotate_left(23) ^ u64::from(expert + 1)).wrapping_mul(STIR);
+            }
+        }
+    }
+
     /// Finds the experts that the step's slots chose, ascending.
     fn find_used(&mut self, n_slots: usize) {
         self.ranks.fill(0);

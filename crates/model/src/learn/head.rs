@@ -52,7 +52,8 @@ impl Head {
 
         self.is_kept = n * vocab <= LOGITS_MAX;
         self.z.resize(rows_at_once(n, vocab) * vocab, 0.0);
-        let mut found = Predictions { logprobs: vec![0.0; n], entropies: vec![0.0; n] };
+        let routes = pass.rows.iter().map(|&row| pass.marks[row as usize]).collect();
+        let mut found = Predictions { logprobs: vec![0.0; n], entropies: vec![0.0; n], routes };
         for from in (0..n).step_by(rows_at_once(n, vocab)) {
             let to = n.min(from + rows_at_once(n, vocab));
             self.logits(pool, decoder, from, to - from, pass.temperature);

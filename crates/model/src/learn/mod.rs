@@ -60,5 +60,9 @@ pub struct Predictions {
     pub logprobs: Vec<f32>,
     /// Of the distribution that the target was predicted by, in nats.
     pub entropies: Vec<f32>,
+    /// What the routers chose for the token before the target: [`Decoder::last_routes`]'s marks.
+    ///
+    /// [`Decoder::last_routes`]: crate::Decoder::last_routes
+    pub routes: Vec<u64>,
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Pass {
     pub rows: Vec<u32>,
     pub targets: Vec<u32>,
     pub temperature: f32,
+    /// What each token's routers chose, stirred together. (T)
+    pub marks: Vec<u64>,
 }
 
 /// What a layer's parts leave.
@@ -105,6 +107,7 @@ impl Pass {
             rows: Vec::new(),
             targets: Vec::new(),
             temperature: 1.0,
+            marks: Vec::new(),
         }
     }
 
@@ -154,9 +157,13 @@ impl Pass {
         let (cos, sin) = (&mut self.cos[..n_tokens * half], &mut self.sin[..n_tokens * half]);
         let amplitude = decoder.spec().rope().amplitude();
         rope::angles(cos, sin, self.batch.positions(), &decoder.frequencies, amplitude);
-        for i in 0..decoder.layers.len() {
+        self.marks.clear();
+        self.marks.resize(n_tokens, 0);
+        for (i, layer) in decoder.layers.iter().enumerate() {
             self.inputs[i][..n].copy_from_slice(&self.stream[..n]);
             self.layer(pool, decoder, i)?;
+            let kept = if self.is_checkpointing { 0 } else { i };
+            self.scratches[kept].ffn.mark(&mut self.marks, &layer.ffn);
         }
         Ok(())
     }

@@ -28,7 +28,9 @@ const STATE: &str = "state.json";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    #[error("{path}: the checkpoint of step {step} can't be written, the one before stays: {source}")]
+    #[error(
+        "{path}: the checkpoint of step {step} can't be written, the one before stays: {source}"
+    )]
     Write { path: PathBuf, step: u64, source: io::Error },
     #[error("{path}: can't be read: {source}")]
     Read { path: PathBuf, source: io::Error },
@@ -235,11 +237,7 @@ impl Loaded {
     /// # Errors
     ///
     /// [`Error::Broken`], [`Error::Shape`].
-    pub fn read_into(
-        &self,
-        file: &str,
-        places: &mut [(String, &mut [f32])],
-    ) -> Result<(), Error> {
+    pub fn read_into(&self, file: &str, places: &mut [(String, &mut [f32])]) -> Result<(), Error> {
         let path = self.path.join(format!("{file}.safetensors"));
         let broken = |what: String| Error::Broken { path: path.clone(), what };
         let bytes = fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;

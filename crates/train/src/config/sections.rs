@@ -377,9 +377,7 @@ impl Config {
         }
         if rollout.samples < 2 {
             let n = rollout.samples;
-            return Err(format!(
-                "rollout.samples is {n}: a group needs at least 2 to compare"
-            ));
+            return Err(format!("rollout.samples is {n}: a group needs at least 2 to compare"));
         }
         if rollout.modes == Modes::HalfEach && rollout.samples % 2 == 1 {
             return Err(format!("rollout.samples is {}, which has no half", rollout.samples));

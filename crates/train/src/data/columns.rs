@@ -17,8 +17,7 @@ use verifiers::lines::{Details, TestLine};
 use super::Row;
 use crate::config::DataSection;
 
-const QUESTIONS: &[&str] =
-    &["prompt", "messages", "question", "problem", "query", "instruction"];
+const QUESTIONS: &[&str] = &["prompt", "messages", "question", "problem", "query", "instruction"];
 const COMPLETIONS: &[&str] = &["completion", "response", "answer", "output", "solution"];
 const RIGHT: &[&str] = &[
     "reward_model.ground_truth",
@@ -29,8 +28,7 @@ const RIGHT: &[&str] = &[
     "gold",
     "final_answer",
 ];
-const DIFFICULTIES: &[&str] =
-    &["difficulty", "level", "extra_info.difficulty", "extra_info.level"];
+const DIFFICULTIES: &[&str] = &["difficulty", "level", "extra_info.difficulty", "extra_info.level"];
 /// Of a row's columns, those that an error lists.
 const LISTED_MAX: usize = 12;
 
@@ -78,12 +76,13 @@ impl Columns {
         // A conversation that ends with its answer asks for it.
         let answered = turns.last().is_some_and(|turn| turn.role == Role::Assistant);
         let written = if answered { turns.pop().map(|turn| turn.content) } else { None };
-        let right = match self.find(row, self.answer.as_deref(), RIGHT) {
-            Some(value) => value.clone(),
-            None => Value::from(written.ok_or_else(|| {
-                missing(row, "the right answer", self.answer.as_deref(), RIGHT)
-            })?),
-        };
+        let right =
+            match self.find(row, self.answer.as_deref(), RIGHT) {
+                Some(value) => value.clone(),
+                None => Value::from(written.ok_or_else(|| {
+                    missing(row, "the right answer", self.answer.as_deref(), RIGHT)
+                })?),
+            };
         let question = turns.last().map_or("", |turn| &turn.content).to_string();
         let (answer, details) = right_answer(row, &right)?;
         let task = details.task(&question, &answer).map_err(|error| error.to_string())?;
@@ -351,8 +350,7 @@ mod tests {
 
     #[test]
     fn a_system_turn_and_a_suffix_are_put_where_they_belong() {
-        let columns =
-            Columns { system: Some("s".into()), suffix: " Box it.".into(), ..columns() };
+        let columns = Columns { system: Some("s".into()), suffix: " Box it.".into(), ..columns() };
         let problem = columns.problem(&row(json!({"prompt": "q", "answer": 7}))).unwrap();
         let said: Vec<_> =
             problem.conversation.messages.iter().map(|turn| turn.content.as_str()).collect();

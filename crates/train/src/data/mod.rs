@@ -78,7 +78,9 @@ pub fn read<T>(
             return Err(Error::Line { path: path.clone(), line, what, more });
         }
         let name = path.display();
-        found.broken.extend(faults.iter().map(|(line, what)| format!("{name}: line {line}: {what}")));
+        found
+            .broken
+            .extend(faults.iter().map(|(line, what)| format!("{name}: line {line}: {what}")));
     }
     if found.rows.is_empty() {
         return Err(Error::Empty);
@@ -117,9 +119,8 @@ mod tests {
             Some(q) => Ok(q.to_string()),
             None => Err("no q".to_string()),
         };
-        let shown = |error: Error| {
-            error.to_string().replace(&format!("{}/", folder.path().display()), "")
-        };
+        let shown =
+            |error: Error| error.to_string().replace(&format!("{}/", folder.path().display()), "");
         read(&[path], skip_broken, take).map_err(shown)
     }
 

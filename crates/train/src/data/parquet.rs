@@ -20,10 +20,13 @@ pub(super) fn read(
     for (row, number) in rows.zip(1..) {
         // What follows a page that can't be read is not there either.
         let row = row.map_err(|error| file(path, format!("row {number}: {error}")))?;
-        each(number, match row.to_json_value() {
-            Value::Object(row) => Ok(row),
-            _ => Err("not a row of columns".into()),
-        })?;
+        each(
+            number,
+            match row.to_json_value() {
+                Value::Object(row) => Ok(row),
+                _ => Err("not a row of columns".into()),
+            },
+        )?;
     }
     Ok(())
 }

@@ -31,13 +31,8 @@ pub struct Log {
 impl Log {
     /// Logs in `folder`. What an interrupted run told of steps after `step` is forgotten.
     pub fn open(folder: &Path, step: u64, tensorboard: bool) -> Log {
-        let mut log = Log {
-            folder: folder.into(),
-            metrics: None,
-            samples: None,
-            events: None,
-            fault: None,
-        };
+        let mut log =
+            Log { folder: folder.into(), metrics: None, samples: None, events: None, fault: None };
         let opened = |name| continued(&folder.join(name), step);
         log.metrics = log.noted(fs::create_dir_all(folder).and_then(|()| opened(METRICS)));
         log.samples = log.noted(opened(SAMPLES));
@@ -66,8 +61,7 @@ impl Log {
         });
         let lines: Vec<Value> = lines.collect();
         let samples = self.samples.as_mut();
-        let written =
-            samples.map(|file| lines.iter().try_for_each(|line| write_line(file, line)));
+        let written = samples.map(|file| lines.iter().try_for_each(|line| write_line(file, line)));
         self.note(written);
         let texts: Vec<(&str, String)> = report
             .samples
@@ -81,8 +75,7 @@ impl Log {
             .take(1)
             .collect();
         let events = self.events.as_mut();
-        let written =
-            events.map(|file| file.write(report.step, now_s(), &report.numbers, &texts));
+        let written = events.map(|file| file.write(report.step, now_s(), &report.numbers, &texts));
         self.note(written);
     }
 

@@ -115,13 +115,11 @@ const LOG_RATIO_MAX: f64 = 20.0;
 /// The loss of some answers of a batch, and its derivatives.
 pub fn loss(tokens: &Tokens<'_>, settings: &Settings) -> Loss {
     let n = tokens.logprobs.len();
-    for len in [tokens.old, tokens.entropies, tokens.weights, tokens.advantages].map(<[f32]>::len)
-    {
+    for len in [tokens.old, tokens.entropies, tokens.weights, tokens.advantages].map(<[f32]>::len) {
         assert_eq!(len, n, "one number a token");
     }
     assert_eq!(tokens.ends.last().copied().unwrap_or(0), n, "answers hold all tokens");
-    let mut loss =
-        Loss { d_logprobs: vec![0.0; n], d_entropies: vec![0.0; n], ..Loss::default() };
+    let mut loss = Loss { d_logprobs: vec![0.0; n], d_entropies: vec![0.0; n], ..Loss::default() };
     let mut from = 0;
     for &to in tokens.ends {
         let ratio = match settings.ratio {
@@ -180,12 +178,7 @@ fn add_token(
 }
 
 /// The policy's part of a token's loss, its derivative by log π, and whether the clip binds.
-fn policy(
-    log_ratio: f64,
-    logprob: f64,
-    advantage: f64,
-    settings: &Settings,
-) -> (f64, f64, bool) {
+fn policy(log_ratio: f64, logprob: f64, advantage: f64, settings: &Settings) -> (f64, f64, bool) {
     let bounded = log_ratio.clamp(-LOG_RATIO_MAX, LOG_RATIO_MAX);
     let ratio = bounded.exp();
     let low = settings.clip_low.map_or(0.0, |low| 1.0 - low);

@@ -147,13 +147,13 @@ fn gradients_match_finite_differences() {
                     xs[at] += by;
                     xs
                 };
-                let [up, down] = [h, -h]
-                    .map(|h| value(&moved(&logprobs, h), &entropies, &settings).value);
+                let [up, down] =
+                    [h, -h].map(|h| value(&moved(&logprobs, h), &entropies, &settings).value);
                 let slope = (up - down) / (2.0 * f64::from(h));
                 let error = (slope - f64::from(found.d_logprobs[at])).abs();
                 assert!(error < 1e-5, "{settings:?} token {at}: {slope} {found:?}");
-                let [up, down] = [h, -h]
-                    .map(|h| value(&logprobs, &moved(&entropies, h), &settings).value);
+                let [up, down] =
+                    [h, -h].map(|h| value(&logprobs, &moved(&entropies, h), &settings).value);
                 let slope = (up - down) / (2.0 * f64::from(h));
                 assert!((slope - f64::from(found.d_entropies[at])).abs() < 1e-5);
             }

@@ -110,11 +110,8 @@ mod tests {
         for (rows, columns) in [(6, 20), (20, 6)] {
             let x: Vec<f32> = (0..rows * columns).map(|_| next()).collect();
             let y = orthogonal(&pool, x, rows, columns);
-            let (wide, n) = if rows > columns {
-                (transposed(&y, rows, columns), columns)
-            } else {
-                (y, rows)
-            };
+            let (wide, n) =
+                if rows > columns { (transposed(&y, rows, columns), columns) } else { (y, rows) };
             let across = transposed(&wide, n, wide.len() / n);
             let gram = product(&pool, &wide, &across, n);
             for i in 0..n {

@@ -39,17 +39,10 @@ fn thinking() -> f32 {
 
 impl Mode {
     /// What is added to a reward of `total`.
-    pub(super) fn part(
-        self,
-        written: &Written,
-        is_right: bool,
-        total: f32,
-    ) -> Option<f32> {
+    pub(super) fn part(self, written: &Written, is_right: bool, total: f32) -> Option<f32> {
         match self {
             Mode::Off => None,
-            Mode::AdaptThink { delta } => {
-                Some(if written.thinks { 0.0 } else { delta })
-            }
+            Mode::AdaptThink { delta } => Some(if written.thinks { 0.0 } else { delta }),
             Mode::Thinkless { thinking } => {
                 let worth = match (is_right, written.thinks) {
                     (false, _) => -1.0,

@@ -52,15 +52,16 @@ fn rewards_grow() {
     let more = "[train]\nsteps = 1\n[rollout]\nprompts = 8\nsamples = 8\ntogether = 64\n\
                 [optimizer]\nrate = 3e-3\n";
     let mut rl = open(&school.config("llama", "a", more)).unwrap();
-    let rewards: Vec<f64> = (0..25).map(|_| {
-        // Of all groups, dead ones too: those that are trained on are half right by design.
-        let groups = rl.write_groups(6).unwrap();
-        let n: usize = groups.iter().map(|group| group.samples.len()).sum();
-        let right: usize = groups.iter().map(|group| group.n_right()).sum();
-        rl.step().unwrap();
-        right as f64 / n as f64
-    })
-    .collect();
+    let rewards: Vec<f64> = (0..25)
+        .map(|_| {
+            // Of all groups, dead ones too: those that are trained on are half right by design.
+            let groups = rl.write_groups(6).unwrap();
+            let n: usize = groups.iter().map(|group| group.samples.len()).sum();
+            let right: usize = groups.iter().map(|group| group.n_right()).sum();
+            rl.step().unwrap();
+            right as f64 / n as f64
+        })
+        .collect();
     let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len() as f64;
     let (before, after) = (mean(&rewards[..5]), mean(&rewards[20..]));
     assert!(after > before + 0.15, "{before} became {after}: {rewards:?}");

@@ -16,6 +16,7 @@ fn the_first_update_finds_the_log_probabilities_of_the_rollout_bit_for_bit() {
             for report in steps(&mut rl, 2) {
                 assert_eq!(report.get(DIFFERENCE), Some(0.0), "{family}, step {}", report.step);
                 assert_eq!(report.get("max |log ratio|"), Some(0.0), "{family}");
+                assert_eq!(report.get("router flips"), Some(0.0), "{family}");
                 assert_eq!(report.get("clipped"), Some(0.0), "{family}");
                 assert_eq!(report.get("updates"), Some(1.0), "{family} learned");
                 assert!(report.get("gradient norm").unwrap() > 0.0, "{family}");
