@@ -24,7 +24,8 @@ Examples:
       --judge-model qwq-32b
 
 A line in: {\"gold\": \"1/2\", \"pred\": \"\\\\boxed{0.5}\"}; other keys are numbers
-(countdown), schema (schema), tests (code) and prompt (judge). A line out: {\"score\": 1.0, \"why\": \"equal\"}.
+(countdown), schema (schema), tests (code) and prompt (judge).
+A line out: {\"score\": 1.0, \"why\": \"equal\"}.
 A broken line scores 0, is named by its number, and makes the exit code 1.";
 
 /// Arguments of `verify`.

@@ -19,7 +19,7 @@ use crate::weights::Loader;
 pub(crate) struct Moe {
     /// Which layer of the model this is.
     layer: usize,
-    spec: MoeSpec,
+    pub(super) spec: MoeSpec,
     /// (E, D)
     pub router: Panels,
     /// (E)
