@@ -16,6 +16,7 @@ mod ffn;
 mod groups;
 mod kv;
 pub mod learn;
+mod linear;
 mod next_token;
 mod products;
 mod weights;

@@ -72,6 +72,12 @@ impl Activations {
         self.cols
     }
 
+    /// x (rows, cols), which no quantised form was made of.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        let (rows, cols) = (self.rows, self.cols);
+        self.resize(rows, cols)
+    }
+
     /// x (rows, cols)
     pub fn values(&self) -> &[f32] {
         &self.values[..self.rows * self.cols]

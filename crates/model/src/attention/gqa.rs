@@ -1,12 +1,13 @@
 //! Grouped-query attention: projections, rope, the cache, and back.
 
 use ops::{attention, bias, rmsnorm, rope};
-use panels::{Activations, Form, Panels, matmul};
+use panels::{Activations, Form, Panels};
 use spec::{GqaSpec, Slot};
 
 use super::Step;
 use crate::error::Error;
 use crate::kv::{LayerKv, gqa_shape, with_elements};
+use crate::linear::{self, Linear};
 use crate::weights::Loader;
 
 /// The weights of a layer's attention.
@@ -14,15 +15,15 @@ pub(crate) struct Gqa {
     spec: GqaSpec,
     norm_eps: f32,
     /// (H·K, D), (G·K, D), (G·K, D)
-    pub query: Panels,
-    pub key: Panels,
-    pub value: Panels,
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
     /// (H·K), (G·K), (G·K)
     pub biases: Option<[Vec<f32>; 3]>,
     /// (K) for queries, (K) for keys
     pub norms: Option<[Vec<f32>; 2]>,
     /// (D, H·K)
-    pub out: Panels,
+    pub out: Linear,
 }
 
 /// Buffers of a step, shared by all layers.
@@ -80,12 +81,12 @@ impl Gqa {
         Ok(Gqa {
             spec: spec.clone(),
             norm_eps: loader.spec.norm_eps,
-            query: loader.matrix(Slot::Query, layer, (queries, dim))?,
-            key: loader.matrix(Slot::Key, layer, (keys, dim))?,
-            value: loader.matrix(Slot::Value, layer, (keys, dim))?,
+            query: loader.matrix(Slot::Query, layer, (queries, dim))?.into(),
+            key: loader.matrix(Slot::Key, layer, (keys, dim))?.into(),
+            value: loader.matrix(Slot::Value, layer, (keys, dim))?.into(),
             biases: spec.qkv_bias.then(biases).transpose()?,
             norms: spec.qk_norm.then(norms).transpose()?,
-            out: loader.matrix(Slot::AttentionOut, layer, (dim, queries))?,
+            out: loader.matrix(Slot::AttentionOut, layer, (dim, queries))?.into(),
         })
     }
 
@@ -103,9 +104,9 @@ impl Gqa {
         let key = &mut scratch.key[..n_tokens * n_kv_heads * head_dim];
         let value = &mut scratch.value[..n_tokens * n_kv_heads * head_dim];
         x.prepare_for(pool, &[&self.query, &self.key, &self.value]);
-        matmul(pool, query, x, &self.query);
-        matmul(pool, key, x, &self.key);
-        matmul(pool, value, x, &self.value);
+        linear::product(pool, query, x, &self.query);
+        linear::product(pool, key, x, &self.key);
+        linear::product(pool, value, x, &self.value);
         if let Some([query_bias, key_bias, value_bias]) = &self.biases {
             bias::add(pool, query, query_bias);
             bias::add(pool, key, key_bias);
@@ -134,7 +135,7 @@ impl Gqa {
             attention::forward(pool, attended, query, cache, spans, (shape, scale));
         });
         scratch.attended.prepare_for(pool, &[&self.out]);
-        matmul(pool, y, &scratch.attended, &self.out);
+        linear::product(pool, y, &scratch.attended, &self.out);
     }
 
     pub(crate) fn matrices(&self) -> [&Panels; 4] {

@@ -13,6 +13,7 @@ use super::dense::{self, Dense};
 use crate::error::Error;
 use crate::experts::{Expert, Routed, Store};
 use crate::groups::{Groups, recycle};
+use crate::linear;
 use crate::weights::Loader;
 
 /// The weights of a layer's router and experts.
@@ -291,20 +292,28 @@ impl Moe {
                 Group { w, rows: Rows::Picked(rows) }
             }));
             matmul_grouped(pool, y, x, &list);
+            let adapted = ranks.clone().map(|rank| {
+                let expert = expert(s.used[rank]);
+                let w = if is_up { &expert.up } else { &expert.gate };
+                (w, Rows::Picked(&s.tokens[s.starts[rank] as usize..s.starts[rank + 1] as usize]))
+            });
+            linear::adapt(pool, y, x, adapted);
         }
         swiglu::forward(pool, s.hidden.resize(slots.len(), self.spec.hidden), gate, up);
         let mut list = recycle(list);
-        for rank in ranks {
-            let down = &expert(s.used[rank]).down;
+        let run = |rank: usize| {
             let (from, to) = (s.starts[rank] as usize, s.starts[rank + 1] as usize);
+            Rows::Run { from: from - slots.start, len: to - from }
+        };
+        for rank in ranks.clone() {
+            let down = &expert(s.used[rank]).down;
             s.hidden.prepare(pool, down.form());
-            list.push(Group {
-                w: down,
-                rows: Rows::Run { from: from - slots.start, len: to - from },
-            });
+            list.push(Group { w: down, rows: run(rank) });
         }
         let out = &mut s.out[slots.start * x.cols()..slots.end * x.cols()];
         matmul_grouped(pool, out, &s.hidden, &list);
+        let adapted = ranks.map(|rank| (&expert(s.used[rank]).down, run(rank)));
+        linear::adapt(pool, out, &s.hidden, adapted);
         s.groups = recycle(list);
     }
 
@@ -372,6 +381,11 @@ fn experts(
     let (gate, up, down) = (matrices(gate)?, matrices(up)?, matrices(down)?);
     let types = [&gate, &up, &down].map(|matrices| matrices[0].quant_type());
     let experts = gate.into_iter().zip(up).zip(down);
-    let experts = experts.map(|((gate, up), down)| Expert { gate, up, down }).collect();
+    let experts = experts.map(|((gate, up), down)| Expert {
+        gate: gate.into(),
+        up: up.into(),
+        down: down.into(),
+    });
+    let experts = experts.collect();
     Ok((Experts::Resident(experts), types))
 }

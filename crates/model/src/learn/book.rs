@@ -1,5 +1,7 @@
 //! The weights of a model in training: what is learned, and what stays as it was loaded.
 
+use std::ops::Range;
+
 use formats::Tensor;
 use panels::{Gemm, Start, View, gemm};
 use par::Pool;
@@ -15,9 +17,11 @@ use crate::weights::{FP8_BLOCK, Loader};
 pub(super) struct Book {
     pub parameters: Vec<Parameter>,
     decoded: Vec<f32>,
+    /// Which frozen matrix that is.
+    decoded_is: Option<usize>,
+    n_frozen: usize,
     /// Numbers of a product through a low rank.
     low: Vec<f32>,
-    d_low: Vec<f32>,
 }
 
 /// Which of the book's parameters.
@@ -44,6 +48,7 @@ pub(super) struct Frozen {
     from: usize,
     /// Of FP8.
     scales: Vec<f32>,
+    number: usize,
 }
 
 /// y += scale · B (A x), with A (r, K) and B (N, r).
@@ -82,8 +87,10 @@ impl Book {
         match &w.base {
             Base::Learned(id) => &self.parameters[id.0].value,
             Base::Frozen(frozen) => {
-                self.decoded.resize(w.rows * w.cols, 0.0);
-                frozen.decode(pool, &mut self.decoded, w.cols);
+                if self.decoded_is.replace(frozen.number) != Some(frozen.number) {
+                    self.decoded.resize(w.rows * w.cols, 0.0);
+                    frozen.decode(pool, &mut self.decoded, w.cols);
+                }
                 &self.decoded
             }
         }
@@ -91,12 +98,18 @@ impl Book {
 }
 
 impl Frozen {
-    pub(super) fn new(loader: &Loader<'_>, tensor: Tensor, from: usize) -> Result<Frozen, Error> {
+    fn new(
+        loader: &Loader<'_>,
+        book: &mut Book,
+        tensor: Tensor,
+        from: usize,
+    ) -> Result<Frozen, Error> {
         let scales = match tensor.quant {
             QuantType::F8E4M3 => loader.scales(&tensor)?,
             _ => Vec::new(),
         };
-        Ok(Frozen { tensor, from, scales })
+        book.n_frozen += 1;
+        Ok(Frozen { tensor, from, scales, number: book.n_frozen })
     }
 
     /// out (N, K)
@@ -164,45 +177,82 @@ impl Matrix {
     /// What the adapter adds: to its own gradients, and to dx (T, K).
     fn adapt(&self, pool: &Pool, book: &mut Book, dx: &mut [f32], dy: &[f32], x: &[f32]) {
         let Some(adapter) = self.adapter else { return };
-        adapter.backward(pool, book, dx, Outer { dy: View::rows(dy, self.rows), rows: self.rows }, x);
+        let sides = (View::rows(dy, self.rows), View::rows(x, self.cols));
+        let d_low = adapter.backward(pool, book, dx, sides, 0..self.rows);
+        adapter.learn_down(pool, book, &d_low, x);
     }
 }
 
-/// The gradient of what an adapter added to (T, rows).
-#[derive(Clone, Copy)]
-pub(super) struct Outer<'a> {
-    pub dy: View<'a>,
-    pub rows: usize,
-}
-
 impl Adapter {
-    fn backward(
+    /// Through the rows `of` of B: dx (T, K) += …, from dy (T, rows) and x (T, K). Returns the
+    /// gradient (T, r) of A x, for [`Adapter::learn_down`].
+    pub(super) fn backward(
         &self,
         pool: &Pool,
         book: &mut Book,
         dx: &mut [f32],
-        Outer { dy, rows }: Outer<'_>,
-        x: &[f32],
-    ) {
+        (dy, x): (View<'_>, View<'_>),
+        of: Range<usize>,
+    ) -> Vec<f32> {
         let Adapter { a, b, rank, scale } = *self;
-        let Book { parameters, low, d_low, .. } = book;
+        let Book { parameters, low, .. } = book;
         let cols = parameters[a.0].value.len() / rank;
-        let n_tokens = x.len() / cols;
+        let n_tokens = dx.len() / cols;
+        let mut d_low = vec![0.0; n_tokens * rank];
         low.resize(n_tokens * rank, 0.0);
-        d_low.resize(n_tokens * rank, 0.0);
         let fresh = |k| Gemm { k, start: Start::Zero };
         let added = Gemm { k: n_tokens, start: Start::Kept };
         let down = View::rows(&parameters[a.0].value, cols);
-        gemm(pool, low, rank, (View::rows(x, cols), down.turned()), fresh(cols));
-        let up = View::rows(&parameters[b.0].value, rank);
-        gemm(pool, d_low, rank, (dy, up), fresh(rows));
+        gemm(pool, low, rank, (x, down.turned()), fresh(cols));
+        let up = View::rows(&parameters[b.0].value, rank).from(of.start, 0);
+        gemm(pool, &mut d_low, rank, (dy, up), fresh(of.len()));
         low.iter_mut().chain(d_low.iter_mut()).for_each(|x| *x *= scale);
-        let sides = (View::rows(d_low, rank), down);
+        let sides = (View::rows(&d_low, rank), down);
         gemm(pool, dx, cols, sides, Gemm { k: rank, start: Start::Kept });
         let sides = (dy.turned(), View::rows(low, rank));
-        gemm(pool, &mut parameters[b.0].gradient, rank, sides, added);
-        let sides = (View::rows(d_low, rank).turned(), View::rows(x, cols));
-        gemm(pool, &mut parameters[a.0].gradient, cols, sides, added);
+        let gradient = &mut parameters[b.0].gradient[of.start * rank..of.end * rank];
+        gemm(pool, gradient, rank, sides, added);
+        d_low
+    }
+
+    /// The gradient of A += d_lowᵀ (r, T) · x (T, K), token after token.
+    pub(super) fn learn_down(&self, pool: &Pool, book: &mut Book, d_low: &[f32], x: &[f32]) {
+        let n_tokens = d_low.len() / self.rank;
+        let cols = x.len() / n_tokens;
+        let sides = (View::rows(d_low, self.rank).turned(), View::rows(x, cols));
+        let how = Gemm { k: n_tokens, start: Start::Kept };
+        gemm(pool, &mut book.get_mut(self.a).gradient, cols, sides, how);
+    }
+
+    /// Through the same turned, y = scale · Aᵀ (Bᵀ x) with the rows `of` of B: dx (T, rows) += …,
+    /// from dy (T, K) and x (T, rows). Returns what stands at the place of the gradient of A x, with
+    /// dy at that of x.
+    pub(super) fn backward_turned(
+        &self,
+        pool: &Pool,
+        book: &mut Book,
+        dx: &mut [f32],
+        (dy, x): (View<'_>, View<'_>),
+        of: Range<usize>,
+    ) -> Vec<f32> {
+        let Adapter { a, b, rank, scale } = *self;
+        let Book { parameters, low, .. } = book;
+        let cols = parameters[a.0].value.len() / rank;
+        let n_tokens = dx.len() / of.len();
+        let mut d_low = vec![0.0; n_tokens * rank];
+        low.resize(n_tokens * rank, 0.0);
+        let fresh = |k| Gemm { k, start: Start::Zero };
+        let added = Gemm { k: n_tokens, start: Start::Kept };
+        let up = View::rows(&parameters[b.0].value, rank).from(of.start, 0);
+        gemm(pool, low, rank, (x, up), fresh(of.len()));
+        let down = View::rows(&parameters[a.0].value, cols);
+        gemm(pool, &mut d_low, rank, (dy, down.turned()), fresh(cols));
+        low.iter_mut().chain(d_low.iter_mut()).for_each(|x| *x *= scale);
+        let sides = (View::rows(&d_low, rank), up.turned());
+        gemm(pool, dx, of.len(), sides, Gemm { k: rank, start: Start::Kept });
+        let gradient = &mut parameters[b.0].gradient[of.start * rank..of.end * rank];
+        gemm(pool, gradient, rank, (x.turned(), View::rows(&d_low, rank)), added);
+        low.clone()
     }
 }
 
@@ -235,17 +285,18 @@ impl Reader<'_> {
         self.enter(name, tensor, 0, (rows, cols))
     }
 
-    /// A matrix of no layer, beside which there are no adapters.
+    /// A matrix beside which there are no adapters: the embedding, the head, a router.
     pub(super) fn frozen_by_adapters(
         &mut self,
         slot: Slot,
+        layer: usize,
         (rows, cols): (usize, usize),
     ) -> Result<Matrix, Error> {
         if self.adapters.is_none() {
-            return self.matrix(slot, 0, (rows, cols));
+            return self.matrix(slot, layer, (rows, cols));
         }
-        let tensor = self.loader.tensor(slot, 0, &[rows, cols])?;
-        let base = Base::Frozen(Frozen::new(self.loader, tensor, 0)?);
+        let tensor = self.loader.tensor(slot, layer, &[rows, cols])?;
+        let base = Base::Frozen(Frozen::new(self.loader, &mut self.book, tensor, 0)?);
         Ok(Matrix { rows, cols, base, adapter: None })
     }
 
@@ -273,7 +324,7 @@ impl Reader<'_> {
         from: usize,
         (rows, cols): (usize, usize),
     ) -> Result<Matrix, Error> {
-        let frozen = Frozen::new(self.loader, tensor, from)?;
+        let frozen = Frozen::new(self.loader, &mut self.book, tensor, from)?;
         let Some(options) = self.adapters else {
             let mut value = vec![0.0; rows * cols];
             frozen.decode(self.loader.pool, &mut value, cols);

@@ -15,6 +15,7 @@ use super::save::Named;
 use super::{LearnOptions, Parameter, Predictions, Sequences};
 use crate::decoder::Decoder;
 use crate::error::Error;
+use crate::linear::Room;
 use crate::weights::Loader;
 
 /// The weights of a model in training.
@@ -51,19 +52,19 @@ impl Learner {
         let adapters = options.adapters;
         let mut reader = Reader { loader: &loader, book: Book::default(), adapters };
         let shape = (spec.vocab, spec.dim);
-        let embedding = reader.frozen_by_adapters(Slot::Embedding, shape)?;
+        let embedding = reader.frozen_by_adapters(Slot::Embedding, 0, shape)?;
         let layers = spec.layers.iter().enumerate();
         let layers = layers.map(|(i, layer)| Layer::load(&mut reader, i, layer));
         let layers = layers.collect::<Result<Vec<_>, Error>>()?;
         let norm = reader.vector(Slot::OutputNorm, 0, spec.dim)?;
         let (matrix, apart) = match (spec.tied_head, &embedding.base) {
-            (false, _) => (reader.frozen_by_adapters(Slot::Head, shape)?, None),
+            (false, _) => (reader.frozen_by_adapters(Slot::Head, 0, shape)?, None),
             (true, Base::Learned(id)) => {
                 let base = Base::Learned(*id);
                 let matrix = Matrix { rows: shape.0, cols: shape.1, base, adapter: None };
                 (matrix, Some(vec![0.0; shape.0 * shape.1]))
             }
-            (true, Base::Frozen(_)) => (reader.frozen_by_adapters(Slot::Embedding, shape)?, None),
+            (true, Base::Frozen(_)) => (reader.frozen_by_adapters(Slot::Embedding, 0, shape)?, None),
         };
         let (book, head) = (reader.book, Head::new(norm, matrix, apart));
         Ok(Learner { spec, options, book, embedding, layers, head, pass: None, is_open: false })
@@ -85,10 +86,11 @@ impl Learner {
     /// If the decoder is of another model.
     pub fn publish(&self, pool: &Pool, decoder: &mut Decoder) {
         assert_eq!(decoder.spec(), &self.spec, "a decoder of the same model");
-        let press = Press { pool, book: &self.book };
+        let room = Room::new();
+        let press = Press { pool, book: &self.book, room: &room };
         press.tensor(&mut decoder.embedding, &self.embedding);
         press.vector(&mut decoder.output_norm, &self.head.norm);
-        press.matrix(&mut decoder.head, &self.head.matrix);
+        press.panels(&mut decoder.head, &self.head.matrix);
         for (to, from) in decoder.layers.iter_mut().zip(&self.layers) {
             press.layer(to, from);
         }

@@ -77,7 +77,10 @@ impl Mla {
 
         let attended = self.attended(scratch, n_tokens);
         let mut d_attended = vec![0.0; attended.len()];
-        self.values_back(past, book, &mut d_attended, (&d_out, &attended));
+        let adapter = self.latent_up.adapter;
+        let rank_low = adapter.map_or(0, |adapter| adapter.rank);
+        let mut shared = Shared::new(n_tokens, 2 * self.spec.n_heads, (rank_low, rank));
+        self.values_back(past, book, &mut d_attended, (&d_out, &attended), &mut shared);
 
         let (queries, rows) = (self.queries(scratch, n_tokens), self.rows(past, scratch, n_tokens));
         let saved =
@@ -90,7 +93,10 @@ impl Mla {
         for (row, values) in d_rows.chunks_exact_mut(width).zip(d_values.chunks_exact(rank)) {
             row.iter_mut().zip(values).for_each(|(row, value)| *row += value);
         }
-        let d_query = self.absorb_back(past, book, &d.queries, scratch);
+        let d_query = self.absorb_back(past, book, &d.queries, (scratch, &mut shared));
+        if let Some(adapter) = adapter {
+            adapter.learn_down(pool, book, &shared.d_low, &shared.x);
+        }
         let d_down = self.latents_back(past, book, &d_rows, scratch);
         match &self.query {
             Query::Whole(query) => {
@@ -162,6 +168,7 @@ impl Mla {
         book: &mut Book,
         d_attended: &mut [f32],
         (d_out, attended): (&[f32], &[f32]),
+        shared: &mut Shared,
     ) {
         let MlaSpec { n_heads, nope_dim, value_dim, latent_rank: rank, .. } = self.spec;
         let n_tokens = d_out.len() / (n_heads * value_dim);
@@ -172,13 +179,17 @@ impl Mla {
             let dy = View::rows(d_out, n_heads * value_dim).from(0, h * value_dim);
             let w = View::rows(book.matrix(pool, &self.latent_up), rank).from(row, 0);
             gemm(pool, &mut one, rank, (dy, w), Gemm { k: value_dim, start: Start::Zero });
+            let x = View::rows(attended, n_heads * rank).from(0, h * rank);
+            if let Some(adapter) = self.latent_up.adapter {
+                let d_low = adapter.backward(pool, book, &mut one, (dy, x), row..row + value_dim);
+                shared.put(2 * h, &d_low, |t| &attended[(t * n_heads + h) * rank..][..rank]);
+            }
             let to = d_attended.chunks_exact_mut(n_heads * rank);
             for (to, from) in to.zip(one.chunks_exact(rank)) {
                 to[h * rank..][..rank].copy_from_slice(from);
             }
             if let Base::Learned(id) = self.latent_up.base {
                 let gradient = &mut book.get_mut(id).gradient[row * rank..][..value_dim * rank];
-                let x = View::rows(attended, n_heads * rank).from(0, h * rank);
                 let how = Gemm { k: n_tokens, start: Start::Kept };
                 gemm(pool, gradient, rank, (dy.turned(), x), how);
             }
@@ -192,7 +203,7 @@ impl Mla {
         past: Past<'_>,
         book: &mut Book,
         d_queries: &[f32],
-        scratch: &Scratch,
+        (scratch, shared): (&Scratch, &mut Shared),
     ) -> Vec<f32> {
         let MlaSpec { n_heads, nope_dim, rope_dim, latent_rank: rank, .. } = self.spec;
         let (head_dim, width) = (nope_dim + rope_dim, rank + rope_dim);
@@ -205,6 +216,13 @@ impl Mla {
             let dy = View::rows(d_queries, n_heads * width).from(0, h * width);
             let w = View::rows(book.matrix(pool, &self.latent_up), rank).from(row, 0);
             gemm(pool, &mut one, nope_dim, (dy, w.turned()), Gemm { k: rank, start: Start::Zero });
+            let x = View::rows(&scratch.query, n_heads * head_dim).from(0, h * head_dim);
+            if let Some(adapter) = self.latent_up.adapter {
+                let of = row..row + nope_dim;
+                let low = adapter.backward_turned(pool, book, &mut one, (dy, x), of);
+                let latent = |t| &d_queries[(t * n_heads + h) * width..][..rank];
+                shared.put(2 * h + 1, &low, latent);
+            }
             for t in 0..n_tokens {
                 let to = &mut d_query[(t * n_heads + h) * head_dim..][..head_dim];
                 to[..nope_dim].copy_from_slice(&one[t * nope_dim..][..nope_dim]);
@@ -213,7 +231,6 @@ impl Mla {
             }
             if let Base::Learned(id) = self.latent_up.base {
                 let gradient = &mut book.get_mut(id).gradient[row * rank..][..nope_dim * rank];
-                let x = View::rows(&scratch.query, n_heads * head_dim).from(0, h * head_dim);
                 let how = Gemm { k: n_tokens, start: Start::Kept };
                 gemm(pool, gradient, rank, (x.turned(), dy), how);
             }
@@ -256,5 +273,35 @@ impl Mla {
             d_down.extend_from_slice(key);
         }
         d_down
+    }
+}
+
+/// What all heads bring for the A of the up-projection's adapter, token by token: summed head by
+/// head, the order of its sums would depend on which tokens a pass holds.
+struct Shared {
+    /// Two a head.
+    n_parts: usize,
+    rank: usize,
+    /// (T·parts, r)
+    d_low: Vec<f32>,
+    /// (T·parts, R)
+    x: Vec<f32>,
+}
+
+impl Shared {
+    /// Room for none if the rank is zero.
+    fn new(n_tokens: usize, n_parts: usize, (rank, latent_rank): (usize, usize)) -> Shared {
+        let rows = if rank == 0 { 0 } else { n_tokens * n_parts };
+        let (d_low, x) = (vec![0.0; rows * rank], vec![0.0; rows * latent_rank]);
+        Shared { n_parts, rank, d_low, x }
+    }
+
+    fn put<'a>(&mut self, part: usize, d_low: &[f32], x: impl Fn(usize) -> &'a [f32]) {
+        for (t, d) in d_low.chunks_exact(self.rank).enumerate() {
+            let row = t * self.n_parts + part;
+            self.d_low[row * self.rank..][..self.rank].copy_from_slice(d);
+            let x = x(t);
+            self.x[row * x.len()..][..x.len()].copy_from_slice(x);
+        }
     }
 }

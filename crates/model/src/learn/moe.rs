@@ -30,7 +30,7 @@ pub(super) struct Expert {
 impl Moe {
     pub(super) fn load(reader: &mut Reader<'_>, layer: usize, spec: &MoeSpec) -> Result<Moe, Error> {
         let (n, hidden, dim) = (spec.n_experts, spec.hidden, reader.loader.spec.dim);
-        let router = reader.matrix(Slot::Router, layer, (n, dim))?;
+        let router = reader.frozen_by_adapters(Slot::Router, layer, (n, dim))?;
         let selection_bias = match spec.router.selection_bias {
             true => {
                 let name = reader.loader.hugging_face_name(Slot::RouterBias, layer, 0);

@@ -5,7 +5,7 @@ use panels::{Panels, View};
 use par::Pool;
 use quant::QuantType;
 
-use super::book::{Base, Book, Matrix, Vector};
+use super::book::{Adapter, Base, Book, Matrix, Vector};
 use super::dense::Dense;
 use super::gqa::Gqa;
 use super::layer::{Attention, Ffn, Layer};
@@ -15,12 +15,14 @@ use crate::attention;
 use crate::decoder;
 use crate::experts::Expert;
 use crate::ffn;
+use crate::linear::{self, Linear, Room};
 
 /// Where weights come from.
 #[derive(Clone, Copy)]
 pub(super) struct Press<'a> {
     pub pool: &'a Pool,
     pub book: &'a Book,
+    pub room: &'a Room,
 }
 
 impl Press<'_> {
@@ -67,16 +69,44 @@ impl Press<'_> {
         self.matrix(&mut to.latent_down, &from.latent_down);
         self.vector(&mut to.latent_norm, &from.latent_norm);
         self.matrix(&mut to.out, &from.out);
-        let Base::Learned(id) = from.latent_up.base else { return };
-        let value = &self.book.get(id).value;
-        let rank = from.latent_up.cols;
+        self.latent_up((&mut to.key_up, &mut to.value_up), &from.latent_up);
+    }
+
+    /// Of each head, the latent-to-key rows turned, then the latent-to-value rows.
+    fn latent_up(self, (keys, values): (&mut [Linear], &mut [Linear]), from: &Matrix) {
         let mut row = 0;
-        for (key, up) in to.key_up.iter_mut().zip(&mut to.value_up) {
-            let (nope, values) = (key.cols(), up.rows());
-            self.fill(key, View::rows(&value[row * rank..], rank).turned());
-            self.fill(up, View::rows(&value[(row + nope) * rank..], rank));
-            row += nope + values;
+        for (key, value) in keys.iter_mut().zip(values) {
+            let (key_rows, value_rows) = (key.cols(), value.rows());
+            let (key_from, value_from) = (row, row + key_rows);
+            row += key_rows + value_rows;
+            if let Base::Learned(id) = from.base {
+                let w = View::rows(&self.book.get(id).value, from.cols);
+                self.fill(&mut key.w, w.from(key_from, 0).turned());
+                self.fill(&mut value.w, w.from(value_from, 0));
+            }
+            if let Some(adapter) = from.adapter {
+                let a = View::rows(&self.book.get(adapter.a).value, from.cols);
+                let b = View::rows(&self.book.get(adapter.b).value, adapter.rank);
+                self.adapter(key, (b.from(key_from, 0).turned(), a.turned()), adapter);
+                self.adapter(value, (a, b.from(value_from, 0)), adapter);
+            }
         }
+    }
+
+    /// Packs A and B beside a matrix.
+    fn adapter(self, to: &mut Linear, (a, b): (View<'_>, View<'_>), from: Adapter) {
+        let Linear { w, adapter } = to;
+        let zeros = |rows, cols| Panels::zeros(QuantType::F32, rows, cols);
+        let adapter = adapter.get_or_insert_with(|| {
+            Box::new(linear::Adapter {
+                a: zeros(from.rank, w.cols()),
+                b: zeros(w.rows(), from.rank),
+                scale: from.scale,
+                room: self.room.clone(),
+            })
+        });
+        adapter.a.fill(self.pool, a);
+        adapter.b.fill(self.pool, b);
     }
 
     fn dense(self, to: &mut ffn::dense::Dense, from: &Dense) {
@@ -86,7 +116,7 @@ impl Press<'_> {
     }
 
     fn moe(self, to: &mut ffn::moe::Moe, from: &Moe) {
-        self.matrix(&mut to.router, &from.router);
+        self.panels(&mut to.router, &from.router);
         if let (Some(to), Some(from)) = (&mut to.shared, &from.shared) {
             self.dense(to, from);
         }
@@ -102,7 +132,16 @@ impl Press<'_> {
         to.copy_from_slice(from.value(self.book));
     }
 
-    pub(super) fn matrix(self, to: &mut Panels, from: &Matrix) {
+    fn matrix(self, to: &mut Linear, from: &Matrix) {
+        self.panels(&mut to.w, from);
+        if let Some(adapter) = from.adapter {
+            let a = View::rows(&self.book.get(adapter.a).value, from.cols);
+            let b = View::rows(&self.book.get(adapter.b).value, adapter.rank);
+            self.adapter(to, (a, b), adapter);
+        }
+    }
+
+    pub(super) fn panels(self, to: &mut Panels, from: &Matrix) {
         if let Base::Learned(id) = from.base {
             self.fill(to, View::rows(&self.book.get(id).value, from.cols));
         }

@@ -96,11 +96,19 @@ fn deepseek_v3_learns_as_transformers_does() {
 }
 
 /// Gradients of four sequences of unlike lengths, in passes that end at each of `cuts`.
-fn packed(family: &str, threads: usize, options: LearnOptions, cuts: &[usize]) -> Vec<f32> {
+pub(crate) fn packed(
+    family: &str,
+    threads: usize,
+    options: LearnOptions,
+    cuts: &[usize],
+    prepare: impl Fn(&mut [Parameter]),
+) -> Vec<f32> {
     let expected = Expected::read(family);
     let prompts: Vec<Vec<u32>> =
         [1, 3, 2, 0].map(|i| expected.ids(&format!("prompt{i}.input_ids"))).into();
     let mut school = School::new(family, threads, options);
+    prepare(school.learner.params_mut());
+    school.learner.publish(&school.pool, &mut school.decoder);
     let mut from = 0;
     for &to in cuts {
         let sequences = prompts[from..to].iter().map(Vec::as_slice);
@@ -116,7 +124,7 @@ fn threads_packing_and_checkpointing_change_no_bit() {
         for kv_type in [KvType::F32, KvType::F16] {
             let kept = LearnOptions { kv_type, ..PLAIN };
             let again = LearnOptions { checkpointing: true, ..kept.clone() };
-            let whole = packed(family, 1, kept.clone(), &[4]);
+            let whole = packed(family, 1, kept.clone(), &[4], |_| ());
             assert!(whole.iter().all(|x| x.is_finite()) && whole.iter().any(|&x| x != 0.0));
             for (threads, options, cuts) in [
                 (2, &kept, &[4][..]),
@@ -124,7 +132,7 @@ fn threads_packing_and_checkpointing_change_no_bit() {
                 (2, &again, &[1, 2, 3, 4]),
                 (3, &kept, &[1, 3, 4]),
             ] {
-                let found = packed(family, threads, options.clone(), cuts);
+                let found = packed(family, threads, options.clone(), cuts, |_| ());
                 assert_same_bits(&found, &whole, &format!("{family} {threads} {cuts:?}"));
             }
         }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
 
+mod adapters;
 mod gradients;
 mod school;
 mod serving;

@@ -25,6 +25,8 @@ pub(crate) fn golden(family: &str) -> PathBuf {
 pub(crate) const PLAIN: LearnOptions =
     LearnOptions { adapters: None, checkpointing: false, kv_type: KvType::F32 };
 
+const LIMITS: Limits = Limits { tokens_per_step: 256, logits_per_step: 256 };
+
 pub(crate) const ADAPTERS: AdapterOptions = AdapterOptions { rank: 4, alpha: 8.0, seed: 7 };
 
 impl School {
@@ -32,14 +34,22 @@ impl School {
         School::open(&golden(family), threads, options)
     }
 
+    /// A decoder as it was loaded.
+    pub(crate) fn bare(family: &str, threads: usize) -> Decoder {
+        let checkpoint: Checkpoint = formats::open(&golden(family)).unwrap();
+        let spec = ModelSpec::from_config(&checkpoint.config).unwrap();
+        let what = (spec, checkpoint.config.dialect);
+        let pool = Pool::new(threads);
+        Decoder::load(&*checkpoint.weights, what, LIMITS, &pool, &|_| ()).unwrap()
+    }
+
     pub(crate) fn open(path: &Path, threads: usize, options: LearnOptions) -> School {
         let pool = Pool::new(threads);
         let checkpoint: Checkpoint = formats::open(path).unwrap();
         let spec = ModelSpec::from_config(&checkpoint.config).unwrap();
         let what = (spec, checkpoint.config.dialect);
-        let limits = Limits { tokens_per_step: 256, logits_per_step: 256 };
         let weights = &*checkpoint.weights;
-        let mut decoder = Decoder::load(weights, what.clone(), limits, &pool, &|_| ()).unwrap();
+        let mut decoder = Decoder::load(weights, what.clone(), LIMITS, &pool, &|_| ()).unwrap();
         let learner = Learner::load(&pool, weights, what, options).unwrap();
         learner.publish(&pool, &mut decoder);
         School { pool, learner, decoder }

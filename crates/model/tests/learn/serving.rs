@@ -51,11 +51,11 @@ fn crowd(school: &mut School, all: &[Vec<u32>], kv_type: KvType) -> Vec<f32> {
     logprobs(logits, &targets, spec.vocab)
 }
 
-fn check(family: &str, options: LearnOptions) {
+/// Panics unless the learner's log-probabilities are those of decoding, of prompts in chunks, and
+/// of a crowd.
+pub(crate) fn check_served(family: &str, mut school: School, kv_type: KvType) {
     let expected = Expected::read(family);
     let all: Vec<Vec<u32>> = (1..4).map(|i| expected.ids(&format!("prompt{i}.input_ids"))).collect();
-    let kv_type = options.kv_type;
-    let mut school = School::new(family, 2, options);
     let sequences = all_targets(all.iter().map(Vec::as_slice), TEMPERATURE);
     let found = school.learner.forward(&school.pool, &school.decoder, &sequences).unwrap().logprobs;
     let together = crowd(&mut school, &all, kv_type);
@@ -78,7 +78,8 @@ fn check(family: &str, options: LearnOptions) {
 fn log_probabilities_of_training_are_those_of_serving() {
     for family in FAMILIES {
         for kv_type in KvType::ALL {
-            check(family, LearnOptions { kv_type, ..PLAIN });
+            let school = School::new(family, 2, LearnOptions { kv_type, ..PLAIN });
+            check_served(family, school, kv_type);
         }
     }
 }
