@@ -24,7 +24,7 @@ use crate::report::Report;
 use crate::reward::{self, Overlong, Reward, Written};
 use crate::rollout::{self, rollout};
 use crate::roof::Roof;
-use crate::trainee::{Trainee, Update};
+use crate::trainee::Trainee;
 use crate::watch::Watch;
 
 /// A run of reinforcement learning.
