@@ -56,7 +56,10 @@ impl Sft {
         read.broken.iter().for_each(|broken| watch.note(&format!("left out: {broken}")));
         let run = config.digest();
         let folder = Folder::open(&config.out.join("checkpoints"), config.checkpoint.keep)?;
-        let mut trainee = Trainee::open(config, config.train.steps)?;
+        // Nothing is written here: one sequence is room enough.
+        let mut alone = config.clone();
+        alone.rollout.together = 1;
+        let mut trainee = Trainee::open(&alone, config.train.steps)?;
         watch.note(&format!("memory: {}", trainee.need));
         let n_rows = read.rows.len();
         let mut rows = Vec::with_capacity(n_rows);
@@ -156,6 +159,9 @@ impl Sft {
         report.add("gradient norm", update.norm);
         report.add("rate", update.rate);
         report.add("learned tokens", n_targets as f64);
+        if let Some(imbalance) = self.trainee.expert_imbalance() {
+            report.add("expert imbalance", imbalance);
+        }
         let seconds = start.elapsed().as_secs_f64();
         self.roof.tell(&mut report, "training", lens.iter().sum(), seconds);
         report.add("seconds", seconds);

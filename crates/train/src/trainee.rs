@@ -46,6 +46,8 @@ pub struct Trainee {
     path: PathBuf,
     sizes: Sizes,
     options: LearnOptions,
+    /// Of each layer, as they were told last. (E)
+    expert_counts: Vec<Vec<u64>>,
 }
 
 /// What an update did.
@@ -128,6 +130,7 @@ impl Trainee {
             path: start.path,
             sizes,
             options,
+            expert_counts: Vec::new(),
         })
     }
 
@@ -269,6 +272,30 @@ impl Trainee {
         self.backward(&vec![0.0; n], &vec![0.0; n])?;
         self.forget_gradients();
         Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// How uneven the experts' loads were in the passes since the last call: of the layer where it
+    /// is worst, the largest load over the mean one. None of a dense model.
+    pub fn expert_imbalance(&mut self) -> Option<f64> {
+        let mut worst: Option<f64> = None;
+        self.expert_counts.resize(self.spec.layers.len(), Vec::new());
+        for (layer, before) in self.expert_counts.iter_mut().enumerate() {
+            let now = self.learner.expert_counts(layer);
+            // Counts begin anew when larger buffers were needed.
+            let since = |(i, n): (usize, &u64)| {
+                let before = before.get(i).copied().unwrap_or(0);
+                if *n >= before { n - before } else { *n }
+            };
+            let loads: Vec<u64> = now.iter().enumerate().map(since).collect();
+            *before = now.to_vec();
+            let sum: u64 = loads.iter().sum();
+            if sum > 0 {
+                let mean = sum as f64 / loads.len() as f64;
+                let largest = loads.iter().max().copied().unwrap_or(0) as f64 / mean;
+                worst = Some(worst.map_or(largest, |worst| worst.max(largest)));
+            }
+        }
+        worst
     }
 
     /// Writes the model as a Hugging Face folder.

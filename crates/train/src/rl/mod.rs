@@ -113,7 +113,12 @@ impl Rl {
             learned.push((found, self.trainee.update()?));
         }
         self.step += 1;
-        Ok(self.tell(&rolled, &learned, start.elapsed().as_secs_f64()))
+        let seconds = start.elapsed().as_secs_f64();
+        let mut report = self.tell(&rolled, &learned, seconds);
+        if let Some(imbalance) = self.trainee.expert_imbalance() {
+            report.add("expert imbalance", imbalance);
+        }
+        Ok(report)
     }
 
     /// Answers until there are enough groups that teach, or as often as it may be tried.

@@ -19,6 +19,8 @@ fn the_first_update_finds_the_log_probabilities_of_the_rollout_bit_for_bit() {
                 assert_eq!(report.get("router flips"), Some(0.0), "{family}");
                 assert_eq!(report.get("clipped"), Some(0.0), "{family}");
                 assert_eq!(report.get("updates"), Some(1.0), "{family} learned");
+                let imbalance = report.get("expert imbalance");
+                assert_eq!(imbalance.is_some_and(|x| x >= 1.0), family.contains('_'), "{family}");
                 assert!(report.get("gradient norm").unwrap() > 0.0, "{family}");
             }
             assert_ne!(rl.trainee.digest(), before, "{family} moved");
