@@ -218,3 +218,52 @@ fn how_a_batch_is_cut_into_passes_changes_no_gradient() {
     assert_eq!(whole.d_logprobs, [first.d_logprobs, second.d_logprobs].concat());
     assert_eq!(whole.d_entropies, [first.d_entropies, second.d_entropies].concat());
 }
+
+#[test]
+fn gradients_are_those_of_autograd() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/train/loss.json");
+    let fixture: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let list = |case: &serde_json::Value, name: &str| -> Vec<f32> {
+        serde_json::from_value(case[name].clone()).unwrap()
+    };
+    let ends: Vec<usize> = serde_json::from_value(fixture["ends"].clone()).unwrap();
+    let setting = |name: &str| fixture["settings"][name].as_f64().unwrap();
+    let cases = fixture["cases"].as_array().unwrap();
+    assert!(cases.len() >= 6);
+    for case in cases {
+        let [logprobs, old, reference, entropies, weights, advantages] =
+            ["logprobs", "old", "reference", "entropies", "weights", "advantages"]
+                .map(|name| list(case, name));
+        let tokens = Tokens {
+            logprobs: &logprobs,
+            old: &old,
+            reference: Some(&reference),
+            entropies: &entropies,
+            weights: &weights,
+            advantages: &advantages,
+            ends: &ends,
+        };
+        let settings = Settings {
+            ratio: serde_json::from_value(case["ratio"].clone()).unwrap(),
+            objective: serde_json::from_value(case["objective"].clone()).unwrap(),
+            clip_low: Some(setting("low")),
+            clip_high: Some(setting("high")),
+            dual_clip: Some(setting("dual")),
+            kl: serde_json::from_value(case["kl"].clone()).unwrap(),
+            kl_weight: setting("kl_weight"),
+            entropy_bonus: setting("bonus"),
+        };
+        let found = loss(&tokens, &settings);
+        assert!((found.value - case["value"].as_f64().unwrap()).abs() < 1e-9, "{settings:?}");
+        for (found, expected) in [
+            (&found.d_logprobs, list(case, "d_logprobs")),
+            (&found.d_entropies, list(case, "d_entropies")),
+        ] {
+            for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let close = (found - expected).abs() <= 1e-6 * expected.abs().max(0.1);
+                assert!(close, "{settings:?} token {at}: {found} is not {expected}");
+            }
+        }
+    }
+}
