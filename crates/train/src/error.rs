@@ -29,9 +29,9 @@ pub enum Error {
     #[error(transparent)]
     Gradient(#[from] optimizer::NotFinite),
     #[error("{path}: {source}")]
-    Model { path: PathBuf, source: model::Error },
+    Model { path: PathBuf, source: Box<model::Error> },
     #[error("the model failed in training: {source}")]
-    Forward { source: model::Error },
+    Forward { source: Box<model::Error> },
     #[error("{path}: adapters can't be merged into weights in FP8: start from another copy of it")]
     Adapters { path: PathBuf },
     #[error("train.tokens_max is {asked}, and the model was made for at most {max}")]

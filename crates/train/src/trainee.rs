@@ -93,7 +93,7 @@ impl Trainee {
         let pool = Pool::new(config.threads.unwrap_or_else(Pool::threads_available));
         start.check_unchanged()?;
         let what = (start.spec.clone(), Dialect::HuggingFace);
-        let of_model = |source| Error::Model { path: start.path.clone(), source };
+        let of_model = |source| Error::Model { path: start.path.clone(), source: Box::new(source) };
         let learner = Learner::load(&pool, &*start.weights, what.clone(), options.clone());
         let learner = learner.map_err(&of_model)?;
         // It is loaded as the files have it, and gets its weights in f32 by being published to.
@@ -222,8 +222,8 @@ impl Trainee {
         let (pool, _) = self.core.model_mut();
         let what = (self.spec.clone(), Dialect::HuggingFace);
         let decoder = Decoder::load(&*self.weights, what, limits, pool, &|_| ());
-        let mut decoder =
-            decoder.map_err(|source| Error::Model { path: self.path.clone(), source })?;
+        let mut decoder = decoder
+            .map_err(|source| Error::Model { path: self.path.clone(), source: Box::new(source) })?;
         self.learner.publish(pool, &mut decoder);
         Ok(decoder)
     }
@@ -403,5 +403,5 @@ impl Trainee {
 }
 
 fn of_forward(source: model::Error) -> Error {
-    Error::Forward { source }
+    Error::Forward { source: Box::new(source) }
 }

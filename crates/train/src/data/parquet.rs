@@ -68,7 +68,8 @@ mod tests {
         let columns = columns();
         for len in [0, 3, whole.len() / 2, whole.len() - 1] {
             std::fs::write(&path, &whole[..len]).unwrap();
-            let error = read(&[path.clone()], false, |row| columns.problem(row)).unwrap_err();
+            let error =
+                read(std::slice::from_ref(&path), false, |row| columns.problem(row)).unwrap_err();
             let error = error.to_string();
             assert!(error.contains("a.parquet: ") && !error.contains('\n'), "{error}");
         }
