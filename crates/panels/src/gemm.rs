@@ -63,8 +63,9 @@ const COLUMNS: usize = 256;
 const RUN: usize = 256;
 /// The widest tile: two vectors of the widest ISA.
 const WIDTH_MAX: usize = 32;
-/// Rows of a tile where there are registers enough.
+/// Rows of a tile where there are registers enough, and where there are half of them.
 const TALL: usize = 12;
+const SHORT: usize = TALL / 2;
 
 /// c (M, N) += a (M, K) · b (K, N), or = if `start` is zero.
 ///
@@ -141,7 +142,7 @@ const fn width<I: Isa>() -> usize {
 
 /// Rows of a tile: what registers hold beside two vectors of b and one of a.
 const fn tall<I: Isa>() -> usize {
-    if I::LANES == 16 { TALL } else { TALL / 2 }
+    if I::LANES == 16 { TALL } else { SHORT }
 }
 
 impl Kernel for Product<'_, '_> {
@@ -161,7 +162,12 @@ impl Kernel for Product<'_, '_> {
             for column in (0..n).step_by(width::<I>()) {
                 let columns = width::<I>().min(n - column);
                 let b = &mut b[..len * width::<I>()];
-                pack_right(b, width::<I>(), self.b.from(from, column), columns);
+                let right = self.b.from(from, column);
+                if right.column == 1 && columns == width::<I>() {
+                    copy_right(isa, b, right);
+                } else {
+                    pack_right(b, width::<I>(), right, columns);
+                }
                 let mut row = 0;
                 while row < m {
                     let left = m - row;
@@ -170,8 +176,8 @@ impl Kernel for Product<'_, '_> {
                         _ if const { I::LANES == 16 } && left >= TALL => {
                             self.tile::<I, TALL>(isa, b, at, is_packed)
                         }
-                        _ if const { I::VECTORS } && left >= TALL / 2 => {
-                            self.tile::<I, { TALL / 2 }>(isa, b, at, is_packed)
+                        _ if const { I::VECTORS } && left >= SHORT => {
+                            self.tile::<I, SHORT>(isa, b, at, is_packed)
                         }
                         _ if const { I::VECTORS } && left >= 2 => {
                             self.tile::<I, 2>(isa, b, at, is_packed)
@@ -206,11 +212,14 @@ impl Product<'_, '_> {
             let rows = group::<I>(m - row);
             let a = self.a.from(row, from);
             let out = &mut self.packed[row * len..][..rows * len];
-            for (k, out) in out.chunks_exact_mut(rows).enumerate() {
-                if a.row == 1 {
-                    out.copy_from_slice(&a.data[k * a.column..][..rows]);
-                } else {
-                    out.iter_mut().enumerate().for_each(|(i, out)| *out = a.at(i, k));
+            match (a.row, rows) {
+                // Of a known length, so that no row is a call.
+                (1, TALL) => copy_left::<TALL>(out, a),
+                (1, SHORT) => copy_left::<SHORT>(out, a),
+                _ => {
+                    for (k, out) in out.chunks_exact_mut(rows).enumerate() {
+                        out.iter_mut().enumerate().for_each(|(i, out)| *out = a.at(i, k));
+                    }
                 }
             }
             row += rows;
@@ -227,9 +236,14 @@ impl Product<'_, '_> {
         is_packed: bool,
     ) -> usize {
         let mut sums = [[0.0; WIDTH_MAX]; T];
+        let is_whole = at.columns == width::<I>();
         for t in 0..T {
             let row = &self.c.row_mut(at.row + t)[at.column..][..at.columns];
-            sums[t][..at.columns].copy_from_slice(row);
+            if is_whole {
+                move_row(isa, &mut sums[t], row);
+            } else {
+                sums[t][..at.columns].copy_from_slice(row);
+            }
         }
         if is_packed {
             let left = &self.packed[at.row * at.len..][..T * at.len];
@@ -249,7 +263,11 @@ impl Product<'_, '_> {
         }
         for t in 0..T {
             let row = &mut self.c.row_mut(at.row + t)[at.column..][..at.columns];
-            row.copy_from_slice(&sums[t][..at.columns]);
+            if is_whole {
+                move_row(isa, row, &sums[t]);
+            } else {
+                row.copy_from_slice(&sums[t][..at.columns]);
+            }
         }
         T
     }
@@ -260,9 +278,32 @@ impl Product<'_, '_> {
 fn group<I: Isa>(left: usize) -> usize {
     match left {
         _ if left >= tall::<I>() && I::VECTORS => tall::<I>(),
-        _ if left >= TALL / 2 && I::VECTORS => TALL / 2,
+        _ if left >= SHORT && I::VECTORS => SHORT,
         _ if left >= 2 && I::VECTORS => 2,
         _ => 1,
+    }
+}
+
+/// out = one row of a whole tile.
+#[inline(always)]
+fn move_row<I: Isa>(isa: I, out: &mut [f32], row: &[f32]) {
+    isa.store(isa.load(row), out);
+    isa.store(isa.load(&row[I::LANES..]), &mut out[I::LANES..]);
+}
+
+/// out (len, R) = rows 0..R of a, which lie side by side.
+#[inline(always)]
+fn copy_left<const R: usize>(out: &mut [f32], a: View<'_>) {
+    for (k, out) in out.as_chunks_mut::<R>().0.iter_mut().enumerate() {
+        *out = *a.data[k * a.column..].first_chunk().expect("checked at the start");
+    }
+}
+
+/// out (len, width) = whole rows of b.
+#[inline(always)]
+fn copy_right<I: Isa>(isa: I, out: &mut [f32], b: View<'_>) {
+    for (k, out) in out.chunks_exact_mut(width::<I>()).enumerate() {
+        move_row(isa, out, &b.data[k * b.row..]);
     }
 }
 
