@@ -84,6 +84,7 @@ pub struct Core {
     forgettable: Vec<(u64, Vec<u32>, usize)>,
     recorder: Option<Recorder>,
     meter: Meter,
+    as_drawn: bool,
 }
 
 impl Core {
@@ -145,7 +146,20 @@ impl Core {
             forgettable: Vec::new(),
             recorder: recorder.transpose()?,
             meter,
+            as_drawn: false,
         })
+    }
+
+    /// From now on log-probabilities are those of the distribution that a token was drawn from,
+    /// after temperature and filters, and not the model's own.
+    pub fn tell_logprobs_as_drawn(&mut self) {
+        self.as_drawn = true;
+    }
+
+    /// The threads and the model, for whoever trains it between steps. Once its weights have
+    /// changed, requests need another salt: cached pages are those of the weights before.
+    pub fn model_mut(&mut self) -> (&Pool, &mut Decoder) {
+        (&self.pool, &mut self.decoder)
     }
 
     /// Takes a request for as many answers as there are sinks, or tells them why not.
@@ -344,11 +358,17 @@ impl Core {
             tokenizer: &self.tokenizer,
             scratch: &mut self.scratch,
             now,
+            as_drawn: self.as_drawn,
+            routes: &[],
             appended: &mut self.appended,
         };
         let vocab = self.decoder.spec().vocab;
         let mut logits = self.decoder.last_logits();
+        let mut routes = self.decoder.last_routes();
         for row in &self.step.rows {
+            let (of_row, later) = routes.split_at(row.n_tokens);
+            routes = later;
+            chooser.routes = &of_row[row.n_tokens - row.wants_logits..];
             let (own, rest) = logits.split_at(row.wants_logits * vocab);
             logits = rest;
             let mut n_rejected = 0;
