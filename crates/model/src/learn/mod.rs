@@ -61,4 +61,3 @@ pub struct Predictions {
     /// Of the distribution that the target was predicted by, in nats.
     pub entropies: Vec<f32>,
 }
-
