@@ -60,7 +60,9 @@ fn main() {
     let number = |i: usize, or| args.get(i).and_then(|n| n.parse().ok()).unwrap_or(or);
     let (pool, runs) = (Pool::new(number(0, Pool::threads_available())), number(1, 3));
     let checkpointing = args.iter().any(|arg| arg == "checkpointing");
-    for case in &CASES {
+    for case in
+        CASES.iter().filter(|case| !args.contains(&String::from("small")) || case.n_layers < 10)
+    {
         run(&pool, case, runs, checkpointing);
     }
 }

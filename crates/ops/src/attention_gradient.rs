@@ -257,8 +257,7 @@ mod tests {
     use super::*;
     use crate::gradcheck::{check, noise};
 
-    const SHAPE: Shape =
-        Shape { n_heads: 4, n_kv_heads: 2, head_dim: 6, value_dim: 5, scale: 0.4 };
+    const SHAPE: Shape = Shape { n_heads: 4, n_kv_heads: 2, head_dim: 6, value_dim: 5, scale: 0.4 };
     const ENDS: [usize; 2] = [3, 3 + 68];
 
     /// y (T, H·value) in f64; the values may be a part of the keys.

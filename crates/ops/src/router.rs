@@ -208,13 +208,8 @@ mod tests {
         let groups = Some(Groups { n_groups: 4, n_chosen: 2, score: GroupScore::TwoBest });
         for scoring in [Scoring::Softmax, Scoring::Sigmoid] {
             for normalise in [false, true] {
-                let router = RouterSpec {
-                    scoring,
-                    selection_bias: true,
-                    groups,
-                    normalise,
-                    scale: 2.5,
-                };
+                let router =
+                    RouterSpec { scoring, selection_bias: true, groups, normalise, scale: 2.5 };
                 let (logits, bias, dw) = (noise(1, tokens * n), noise(2, n), noise(3, tokens * k));
                 let mut scores = logits.clone();
                 let (mut chosen, mut w) = (vec![0; tokens * k], vec![0.0; tokens * k]);

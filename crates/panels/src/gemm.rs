@@ -323,6 +323,8 @@ fn pack_right(out: &mut [f32], width: usize, b: View<'_>, columns: usize) {
 
 /// The rows of a tile's left side.
 trait Left<const T: usize> {
+    /// The same, of a length that the compiler sees.
+    fn trimmed(self) -> Self;
     fn len(&self) -> usize;
     fn get(&self, k: usize, t: usize) -> f32;
 }
@@ -335,6 +337,16 @@ struct Packed<'a, const T: usize>(&'a [[f32; T]]);
 
 impl<const T: usize> Left<T> for Direct<'_, T> {
     #[inline(always)]
+    fn trimmed(self) -> Self {
+        let len = self.1;
+        let rows = self.0.map(
+            #[inline(always)]
+            |row| &row[..len],
+        );
+        Direct(rows, len)
+    }
+
+    #[inline(always)]
     fn len(&self) -> usize {
         self.1
     }
@@ -346,6 +358,11 @@ impl<const T: usize> Left<T> for Direct<'_, T> {
 }
 
 impl<const T: usize> Left<T> for Packed<'_, T> {
+    #[inline(always)]
+    fn trimmed(self) -> Self {
+        self
+    }
+
     #[inline(always)]
     fn len(&self) -> usize {
         self.0.len()
@@ -365,6 +382,7 @@ fn multiply<I: Isa, const T: usize>(
     b: &[f32],
     a: impl Left<T>,
 ) {
+    let a = a.trimmed();
     let mut acc = [[isa.splat(0.0); 2]; T];
     for t in 0..T {
         for v in 0..2 {
@@ -424,7 +442,11 @@ mod tests {
                         let product = |k| f64::from(a.at(i / n, k)) * f64::from(b.at(k, i % n));
                         let exact = f64::from(before) + (0..k).map(product).sum::<f64>();
                         let error = (f64::from(*c) - exact).abs();
-                        assert!(error < 1e-6 * k as f64 + 1e-6, "{} {m} {n} {k} {turned}: {error}", best.name());
+                        assert!(
+                            error < 1e-6 * k as f64 + 1e-6,
+                            "{} {m} {n} {k} {turned}: {error}",
+                            best.name()
+                        );
                     }
                 }
             }

@@ -14,7 +14,8 @@
 //! bit, the scalar ISA (without FMA) within a bound that the tests state.
 //!
 //! Start at [`Panels`], then [`Activations`] and [`matmul`]; `coded.rs` and `float.rs` hold the
-//! two kernels. Gradients multiply plain matrices: [`gemm`]. Not here: file formats, attention, anything that knows a model.
+//! two kernels. Gradients multiply plain matrices: [`gemm`]. Not here:
+//! file formats, attention, anything that knows a model.
 
 #![forbid(unsafe_code)]
 

@@ -71,7 +71,8 @@ impl Expert {
 
     /// Room for an expert of that shape.
     fn zeros(shape: &sources::Shape) -> Expert {
-        let [gate, up, down] = shape.0.map(|m| Linear::from(Panels::zeros(m.quant, m.rows, m.cols)));
+        let [gate, up, down] =
+            shape.0.map(|m| Linear::from(Panels::zeros(m.quant, m.rows, m.cols)));
         Expert { gate, up, down }
     }
 

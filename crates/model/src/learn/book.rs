@@ -82,7 +82,7 @@ impl Book {
         &mut self.parameters[id.0]
     }
 
-    /// The numbers of a matrix (N, K); a frozen one's are decoded for as long as they are looked at.
+    /// The numbers of a matrix (N, K); a frozen one's are decoded until another's are asked for.
     pub(super) fn matrix(&mut self, pool: &Pool, w: &Matrix) -> &[f32] {
         match &w.base {
             Base::Learned(id) => &self.parameters[id.0].value,
@@ -225,8 +225,8 @@ impl Adapter {
     }
 
     /// Through the same turned, y = scale · Aᵀ (Bᵀ x) with the rows `of` of B: dx (T, rows) += …,
-    /// from dy (T, K) and x (T, rows). Returns what stands at the place of the gradient of A x, with
-    /// dy at that of x.
+    /// from dy (T, K) and x (T, rows). Returns what stands in the place of the gradient of A x,
+    /// with dy in that of x.
     pub(super) fn backward_turned(
         &self,
         pool: &Pool,

@@ -24,7 +24,11 @@ pub(super) struct Gqa {
 }
 
 impl Gqa {
-    pub(super) fn load(reader: &mut Reader<'_>, layer: usize, spec: &GqaSpec) -> Result<Gqa, Error> {
+    pub(super) fn load(
+        reader: &mut Reader<'_>,
+        layer: usize,
+        spec: &GqaSpec,
+    ) -> Result<Gqa, Error> {
         let dim = reader.loader.spec.dim;
         let queries = spec.n_heads * spec.head_dim;
         let keys = spec.n_kv_heads * spec.head_dim;
@@ -99,11 +103,8 @@ impl Gqa {
                 }
             }
         }
-        let products = [
-            (&self.query, &d_query[..]),
-            (&self.key, &d_key[..]),
-            (&self.value, &d_value[..]),
-        ];
+        let products =
+            [(&self.query, &d_query[..]), (&self.key, &d_key[..]), (&self.value, &d_value[..])];
         backward_all(pool, book, dx, x, &products);
     }
 

@@ -42,7 +42,11 @@ pub(super) struct Past<'a> {
 }
 
 impl Layer {
-    pub(super) fn load(reader: &mut Reader<'_>, i: usize, spec: &LayerSpec) -> Result<Layer, Error> {
+    pub(super) fn load(
+        reader: &mut Reader<'_>,
+        i: usize,
+        spec: &LayerSpec,
+    ) -> Result<Layer, Error> {
         let dim = reader.loader.spec.dim;
         let attention_norm = reader.vector(Slot::AttentionNorm, i, dim)?;
         let attention = match &spec.attention {

@@ -64,7 +64,9 @@ impl Learner {
                 let matrix = Matrix { rows: shape.0, cols: shape.1, base, adapter: None };
                 (matrix, Some(vec![0.0; shape.0 * shape.1]))
             }
-            (true, Base::Frozen(_)) => (reader.frozen_by_adapters(Slot::Embedding, 0, shape)?, None),
+            (true, Base::Frozen(_)) => {
+                (reader.frozen_by_adapters(Slot::Embedding, 0, shape)?, None)
+            }
         };
         let (book, head) = (reader.book, Head::new(norm, matrix, apart));
         Ok(Learner { spec, options, book, embedding, layers, head, pass: None, is_open: false })
@@ -209,10 +211,11 @@ impl Learner {
 
     /// All that is written of these weights.
     pub(super) fn tensors(&self, ty: QuantType) -> Vec<Named<'_>> {
-        let learned = self.book.parameters.iter().map(|Parameter { name, shape, value, .. }| {
-            let ty = if shape.len() < 2 { QuantType::F32 } else { ty };
-            Named { name, shape, value, ty }
-        });
+        let learned =
+            self.book.parameters.iter().map(|Parameter { name, shape, value, .. }| {
+                let ty = if shape.len() < 2 { QuantType::F32 } else { ty };
+                Named { name, shape, value, ty }
+            });
         let mut tensors: Vec<Named<'_>> = learned.collect();
         if !self.is_adapting() {
             for layer in &self.layers {

@@ -24,21 +24,32 @@ pub(super) struct Mla {
 }
 
 pub(super) enum Query {
-    Whole(Matrix),
-    Ranked { down: Matrix, norm: Vector, up: Matrix },
+    Whole(Box<Matrix>),
+    Ranked(Box<Ranked>),
+}
+
+/// Queries by way of a low rank.
+pub(super) struct Ranked {
+    pub down: Matrix,
+    pub norm: Vector,
+    pub up: Matrix,
 }
 
 impl Mla {
-    pub(super) fn load(reader: &mut Reader<'_>, layer: usize, spec: &MlaSpec) -> Result<Mla, Error> {
+    pub(super) fn load(
+        reader: &mut Reader<'_>,
+        layer: usize,
+        spec: &MlaSpec,
+    ) -> Result<Mla, Error> {
         let dim = reader.loader.spec.dim;
         let queries = spec.n_heads * (spec.nope_dim + spec.rope_dim);
         let query = match spec.query_rank {
-            None => Query::Whole(reader.matrix(Slot::Query, layer, (queries, dim))?),
-            Some(rank) => Query::Ranked {
+            None => Query::Whole(Box::new(reader.matrix(Slot::Query, layer, (queries, dim))?)),
+            Some(rank) => Query::Ranked(Box::new(Ranked {
                 down: reader.matrix(Slot::QueryDown, layer, (rank, dim))?,
                 norm: reader.vector(Slot::QueryDownNorm, layer, rank)?,
                 up: reader.matrix(Slot::QueryUp, layer, (queries, rank))?,
-            },
+            })),
         };
         let up_rows = spec.n_heads * (spec.nope_dim + spec.value_dim);
         let values = spec.n_heads * spec.value_dim;
@@ -83,8 +94,13 @@ impl Mla {
         self.values_back(past, book, &mut d_attended, (&d_out, &attended), &mut shared);
 
         let (queries, rows) = (self.queries(scratch, n_tokens), self.rows(past, scratch, n_tokens));
-        let saved =
-            Saved { queries: &queries, keys: &rows, values: &rows, value_stride: width, y: &attended };
+        let saved = Saved {
+            queries: &queries,
+            keys: &rows,
+            values: &rows,
+            value_stride: width,
+            y: &attended,
+        };
         let mut d = Gradients::default();
         attention_gradient::backward(pool, &mut d, &d_attended, saved, past.ends, shape);
         let (mut d_rows, mut d_values) = (vec![0.0; rows.len()], vec![0.0; n_tokens * rank]);
@@ -100,10 +116,11 @@ impl Mla {
         let d_down = self.latents_back(past, book, &d_rows, scratch);
         match &self.query {
             Query::Whole(query) => {
-                let products = [(query, &d_query[..]), (&self.latent_down, &d_down[..])];
+                let products = [(&**query, &d_query[..]), (&self.latent_down, &d_down[..])];
                 backward_all(pool, book, dx, x, &products);
             }
-            Query::Ranked { down, norm, up } => {
+            Query::Ranked(ranked) => {
+                let Ranked { down, norm, up } = &**ranked;
                 let n = n_tokens * down.rows;
                 let mut d_ranked = vec![0.0; n];
                 let ranked = scratch.query_ranked.values();

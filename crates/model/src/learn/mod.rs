@@ -65,4 +65,3 @@ pub struct Predictions {
     /// [`Decoder::last_routes`]: crate::Decoder::last_routes
     pub routes: Vec<u64>,
 }
-

@@ -28,7 +28,11 @@ pub(super) struct Expert {
 }
 
 impl Moe {
-    pub(super) fn load(reader: &mut Reader<'_>, layer: usize, spec: &MoeSpec) -> Result<Moe, Error> {
+    pub(super) fn load(
+        reader: &mut Reader<'_>,
+        layer: usize,
+        spec: &MoeSpec,
+    ) -> Result<Moe, Error> {
         let (n, hidden, dim) = (spec.n_experts, spec.hidden, reader.loader.spec.dim);
         let router = reader.frozen_by_adapters(Slot::Router, layer, (n, dim))?;
         let selection_bias = match spec.router.selection_bias {
@@ -54,8 +58,8 @@ impl Moe {
         Ok(Moe { spec: spec.clone(), router, selection_bias, bias_shape, experts, shared })
     }
 
-    /// dx (T, D) = the gradient of x (T, D), from dy (T, D): through the router, the shared experts,
-    /// then the chosen ones in the order of the choice.
+    /// dx (T, D) = the gradient of x (T, D), from dy (T, D): through the router, the shared
+    /// experts, then the chosen ones in the order of the choice.
     pub(super) fn backward(
         &self,
         pool: &Pool,

@@ -56,13 +56,10 @@ impl Press<'_> {
     fn mla(self, to: &mut attention::mla::Mla, from: &Mla) {
         match (&mut to.query, &from.query) {
             (attention::mla::Query::Whole(to), Query::Whole(from)) => self.matrix(to, from),
-            (
-                attention::mla::Query::Ranked { down, norm, up },
-                Query::Ranked { down: from_down, norm: from_norm, up: from_up },
-            ) => {
-                self.matrix(down, from_down);
-                self.vector(norm, from_norm);
-                self.matrix(up, from_up);
+            (attention::mla::Query::Ranked { down, norm, up }, Query::Ranked(from)) => {
+                self.matrix(down, &from.down);
+                self.vector(norm, &from.norm);
+                self.matrix(up, &from.up);
             }
             _ => unreachable!("both are of one model"),
         }
@@ -128,7 +125,7 @@ impl Press<'_> {
         }
     }
 
-    pub(super) fn vector(self, to: &mut Vec<f32>, from: &Vector) {
+    pub(super) fn vector(self, to: &mut [f32], from: &Vector) {
         to.copy_from_slice(from.value(self.book));
     }
 
@@ -167,6 +164,7 @@ impl Press<'_> {
             }
         });
         let (name, shape) = (to.name.clone(), to.shape.clone());
-        *to = Tensor { name, quant: QuantType::F32, shape, bytes: Bytes::from(bytes), origin: None };
+        *to =
+            Tensor { name, quant: QuantType::F32, shape, bytes: Bytes::from(bytes), origin: None };
     }
 }

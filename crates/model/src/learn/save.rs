@@ -24,7 +24,8 @@ impl Learner {
     /// # Errors
     /// What the system says about the file.
     pub fn save(&self, folder: &Path, ty: QuantType) -> Result<(), Error> {
-        let file = if self.is_adapting() { "adapter_model.safetensors" } else { "model.safetensors" };
+        let file =
+            if self.is_adapting() { "adapter_model.safetensors" } else { "model.safetensors" };
         let tensors: Vec<Named<'_>> = self.tensors(ty);
         let layout = |tensor: &Named<'_>| TensorLayout {
             name: tensor.name.into(),

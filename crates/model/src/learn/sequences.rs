@@ -64,6 +64,8 @@ impl Sequences {
     /// Each sequence's tokens and marks.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u32], &[bool])> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(from, &to)| (&self.tokens[from..to], &self.is_target[from..to]))
+        starts
+            .zip(&self.ends)
+            .map(|(from, &to)| (&self.tokens[from..to], &self.is_target[from..to]))
     }
 }

@@ -1,7 +1,7 @@
 //! Low-rank adapters on a frozen base: of any type, in training as in serving.
 
-use ruminate_model::learn::{LearnOptions, Parameter, Sequences};
 use ruminate_model::KvType;
+use ruminate_model::learn::{LearnOptions, Parameter, Sequences};
 
 use crate::gradients::packed;
 use crate::school::{ADAPTERS, Expected, FAMILIES, PLAIN, School, all_targets, assert_same_bits};

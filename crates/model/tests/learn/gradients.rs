@@ -28,7 +28,8 @@ fn gradient<'a>(parameters: &'a [Parameter], name: &str) -> &'a [f32] {
 /// The gradients of one expert's part of a fused tensor.
 fn fused(parameters: &[Parameter], name: &str, expert: usize) -> Vec<f32> {
     let (module, part) = name.rsplit_once('.').unwrap();
-    let one = |part: &str| gradient(parameters, &format!("{module}.{expert}.{part}.weight")).to_vec();
+    let one =
+        |part: &str| gradient(parameters, &format!("{module}.{expert}.{part}.weight")).to_vec();
     match part {
         "gate_up_proj" => [one("gate_proj"), one("up_proj")].concat(),
         _ => one(part),
@@ -47,7 +48,11 @@ fn check_family(family: &str) {
     let mut n_checked = 0;
     for name in expected.names() {
         if let Some(weight) = name.strip_prefix("grad.") {
-            check(&format!("{family} {weight}"), gradient(parameters, weight), &expected.floats(&name));
+            check(
+                &format!("{family} {weight}"),
+                gradient(parameters, weight),
+                &expected.floats(&name),
+            );
             n_checked += 1;
         } else if let Some(weight) = name.strip_prefix("grad_first2.") {
             let found = [fused(parameters, weight, 0), fused(parameters, weight, 1)].concat();

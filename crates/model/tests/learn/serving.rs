@@ -19,7 +19,12 @@ fn logprobs(logits: &[f32], targets: &[u32], vocab: usize) -> Vec<f32> {
 }
 
 /// Log-probabilities of all tokens but the first, served in steps that end at each of `cuts`.
-pub(crate) fn served(school: &mut School, ids: &[u32], kv_type: KvType, cuts: &[usize]) -> Vec<f32> {
+pub(crate) fn served(
+    school: &mut School,
+    ids: &[u32],
+    kv_type: KvType,
+    cuts: &[usize],
+) -> Vec<f32> {
     let spec = school.decoder.spec().clone();
     let mut kv = Kv::new(&spec, kv_type, 32);
     let mut batch = Batch::new(&spec);
@@ -55,7 +60,8 @@ fn crowd(school: &mut School, all: &[Vec<u32>], kv_type: KvType) -> Vec<f32> {
 /// of a crowd.
 pub(crate) fn check_served(family: &str, mut school: School, kv_type: KvType) {
     let expected = Expected::read(family);
-    let all: Vec<Vec<u32>> = (1..4).map(|i| expected.ids(&format!("prompt{i}.input_ids"))).collect();
+    let all: Vec<Vec<u32>> =
+        (1..4).map(|i| expected.ids(&format!("prompt{i}.input_ids"))).collect();
     let sequences = all_targets(all.iter().map(Vec::as_slice), TEMPERATURE);
     let found = school.learner.forward(&school.pool, &school.decoder, &sequences).unwrap().logprobs;
     let together = crowd(&mut school, &all, kv_type);

@@ -108,7 +108,8 @@ impl<E: Element> Prompt<'_, E> {
         let shape = mla_shape(self.spec);
         let (rank, rope) = (shape.latent_rank, shape.rope_dim);
         let n = self.span.position + self.span.n_tokens;
-        let mut forms: Vec<_> = plain.key.iter().chain(value_up.iter().map(|up| &up.w)).map(Panels::form).collect();
+        let mut forms: Vec<_> =
+            plain.key.iter().chain(value_up.iter().map(|up| &up.w)).map(Panels::form).collect();
         forms.sort();
         forms.dedup();
         if s.capacity < n || s.latents.is_none() {
