@@ -3,6 +3,7 @@
 mod auto;
 mod choices;
 mod guesses;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use spec::ModelSpec;
 use text::{StopStrings, Thinking, Tokenizer};
 
 use crate::Error;
-use crate::answer::{Answer, Chooser, Next};
+use crate::answer::Answer;
 use crate::auto::{Course, Stage, Trial};
+use crate::chooser::{Chooser, Next};
 use crate::expert_loads::Recorder;
 use crate::handle::RequestId;
 use crate::loader::Loaded;
@@ -323,18 +325,6 @@ impl Core {
         }
     }
 
-    fn tell_started_and_expired(&mut self, now: Micros) {
-        for id in std::mem::take(&mut self.step.expired) {
-            self.end(id, &Finish::Expired);
-        }
-        for id in &self.step.admitted {
-            let n_cached = self.scheduler.sequence(*id).map_or(0, schedule::Sequence::n_cached);
-            if let Some(answer) = self.answers.get_mut(id) {
-                answer.start(n_cached, now);
-            }
-        }
-    }
-
     /// Copies pages as the plan says, and makes a batch of its rows.
     fn gather(&mut self) {
         for (from, to) in &self.step.copies {
@@ -476,24 +466,6 @@ impl Core {
                 self.forgettable.push((salt, sequence.known().to_vec(), keep));
             }
         }
-    }
-
-    fn end(&mut self, id: SequenceId, finish: &Finish) {
-        self.guesses.remove(&id);
-        if self.end_fork(id, finish) {
-            return;
-        }
-        self.end_course(id, finish);
-        if let Some(answer) = self.answers.remove(&id) {
-            answer.finish(finish.clone());
-        }
-        for answer in self.unborn.remove(&id).into_iter().flat_map(|unborn| unborn.choices) {
-            answer.finish(finish.clone());
-        }
-        self.requests.retain(|_, sequences| {
-            sequences.retain(|sequence| *sequence != id);
-            !sequences.is_empty()
-        });
     }
 }
 
