@@ -26,6 +26,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("convert", 5),
     ("engine", 5),
     ("server", 6),
+    ("train", 6),
     ("cli", 7),
 ];
 

@@ -11,6 +11,7 @@
 mod args;
 mod commands;
 mod roofs;
+mod sandbox;
 mod session;
 mod terminal;
 mod thresholds;
@@ -44,6 +45,8 @@ Environment:
   NO_COLOR                                        No escape sequences";
 
 fn main() -> ExitCode {
+    // Before anything else: this process may be a stage of the sandbox, which starts no thread.
+    sandbox::become_child_if_told();
     std::panic::set_hook(Box::new(panicked));
     let isa = simd::Best::try_detect().map_err(anyhow::Error::from);
     match isa.and_then(|_| command()).and_then(Command::run) {

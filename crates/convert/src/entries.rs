@@ -1,4 +1,4 @@
-//! The tensors that a GGUF file of a spec holds, in their order.
+//! The tensors that files of a spec hold, in their order.
 
 use spec::{AttentionSpec, FfnSpec, GqaSpec, LayerSpec, MlaSpec, ModelSpec, MoeSpec, RopeScaling};
 use spec::{Slot, SlotName};
@@ -57,6 +57,28 @@ pub(crate) fn entries(spec: &ModelSpec) -> Vec<Entry> {
         add(Slot::Head, 0, &[vocab, dim]);
     }
     entries
+}
+
+/// Every tensor of a model as Hugging Face has them: its name there, and its shape.
+pub fn hugging_face_tensors(spec: &ModelSpec) -> Vec<(String, Vec<usize>)> {
+    let mut tensors = Vec::new();
+    for entry in entries(spec) {
+        let Entry { slot, layer, shape } = &entry;
+        match (slot, spec.layers.get(*layer).map(|layer| &layer.attention)) {
+            (Slot::RopeTable | Slot::LatentUpValue, _) => {}
+            (Slot::LatentUpKey, Some(AttentionSpec::Mla(mla))) => {
+                let rows = mla.n_heads * (mla.nope_dim + mla.value_dim);
+                let up = Entry { slot: Slot::LatentUp, layer: *layer, shape: Vec::new() };
+                tensors.push((up.hugging_face_name(spec, 0), vec![rows, mla.latent_rank]));
+            }
+            (Slot::ExpertGate | Slot::ExpertUp | Slot::ExpertDown, _) => {
+                let of_expert = |i| (entry.hugging_face_name(spec, i), shape[1..].to_vec());
+                tensors.extend((0..shape[0]).map(of_expert));
+            }
+            _ => tensors.push((entry.hugging_face_name(spec, 0), shape.clone())),
+        }
+    }
+    tensors
 }
 
 type Add<'a> = &'a mut dyn FnMut(Slot, &[usize]);
@@ -129,5 +151,28 @@ fn add_moe(moe: &MoeSpec, dim: usize, add: Add<'_>) {
         add(Slot::SharedGate, &[shared, dim]);
         add(Slot::SharedUp, &[shared, dim]);
         add(Slot::SharedDown, &[dim, shared]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    #[test]
+    fn hugging_face_files_hold_the_tensors_that_are_listed() {
+        for family in ["llama", "qwen2", "qwen3", "qwen3_moe", "deepseek_v2_lite", "deepseek_v3"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden");
+            let checkpoint = formats::open(&folder.join(family)).unwrap();
+            let spec = ModelSpec::from_config(&checkpoint.config).unwrap();
+            let listed: BTreeMap<_, _> = hugging_face_tensors(&spec).into_iter().collect();
+            let names = checkpoint.weights.names();
+            assert_eq!(names, listed.keys().map(String::as_str).collect::<Vec<_>>(), "{family}");
+            for (name, shape) in &listed {
+                let found = checkpoint.weights.tensor(name).unwrap().shape;
+                assert_eq!(&found, shape, "{family}: {name}");
+            }
+        }
     }
 }

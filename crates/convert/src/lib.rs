@@ -20,6 +20,7 @@ mod target;
 mod vocabulary;
 mod write;
 
+pub use entries::hugging_face_tensors;
 pub use error::Error;
 pub use quantize::{Options, quantize};
 pub use synthetic::{Shape, Source, Synthetic, shapes, synthesize};

@@ -8,6 +8,7 @@ use text::{
 };
 
 use crate::auto::{Confidence, ShortAnswer, ThinkReport, TrialAnswer, Watch};
+use crate::chooser::{Chooser, Next};
 use crate::grammar::{Grammar, GrammarState, Taken};
 use crate::outlet::Outlet;
 use crate::request::{Event, Finish, PromptToken, Request, Sink, Token, Usage};
@@ -53,35 +54,6 @@ pub(crate) struct Answer {
     pub(crate) report: Option<ThinkReport>,
     /// Tokens it has taken and its sequence has not, since it pauses.
     pub(crate) held: Vec<u32>,
-}
-
-/// What the tokens of a step make of an answer.
-pub(crate) enum Next {
-    GoesOn,
-    /// It waits to be judged; its last token is held back.
-    Pauses,
-    Ends(Finish),
-}
-
-/// What the answers of a step share.
-pub(crate) struct Chooser<'a> {
-    pub tokenizer: &'a Tokenizer,
-    pub scratch: &'a mut Scratch,
-    pub now: Micros,
-    /// Tokens that follow the known ones are appended here.
-    pub appended: &'a mut Vec<u32>,
-}
-
-impl Chooser<'_> {
-    /// The same, to put other tokens elsewhere.
-    pub(crate) fn reborrow(&mut self) -> Chooser<'_> {
-        Chooser {
-            tokenizer: self.tokenizer,
-            scratch: self.scratch,
-            now: self.now,
-            appended: self.appended,
-        }
-    }
 }
 
 impl Answer {
@@ -197,7 +169,8 @@ impl Answer {
         let mut n_rejected = 0;
         for (index, logits) in (from..).zip(logits) {
             let before = chooser.appended.len();
-            next = self.choose(chooser, logits, &known[..index]);
+            let route = chooser.routes.get(index - from).copied().filter(|_| chooser.as_drawn);
+            next = self.choose(chooser, (logits, route), &known[..index]);
             if matches!(next, Next::Pauses) {
                 // Also if it was guessed: its logits would be gone once the answer goes on.
                 self.held.extend(chooser.appended.drain(before..));
@@ -240,22 +213,31 @@ impl Answer {
 
     /// Chooses what follows the `known` tokens by the logits (V) of the last one, and appends it
     /// with whatever must follow it.
-    fn choose(&mut self, chooser: &mut Chooser<'_>, logits: &[f32], known: &[u32]) -> Next {
-        let token = match self.think.as_ref().and_then(ThinkState::forced) {
-            Some(token) => token,
-            None => match self.draw(chooser, logits, known) {
-                Ok(token) => token,
+    fn choose(
+        &mut self,
+        chooser: &mut Chooser<'_>,
+        (logits, route): (&[f32], Option<u64>),
+        known: &[u32],
+    ) -> Next {
+        let mut top = Vec::new();
+        let (token, as_drawn) = match self.think.as_ref().and_then(ThinkState::forced) {
+            Some(token) => (token, None),
+            None => match self.draw(chooser, logits, known, &mut top) {
+                Ok(drawn) => drawn,
                 Err(error) => return Next::Ends(Finish::Failed(error)),
             },
         };
-        let token = match &mut self.think {
-            Some(think) if think.refuses(token) => think.instead(),
-            _ => token,
+        let (token, as_drawn) = match &mut self.think {
+            Some(think) if think.refuses(token) => {
+                top.clear();
+                (think.instead(), None)
+            }
+            _ => (token, as_drawn),
         };
-        let mut top = Vec::new();
         let listens = self.confidence.is_some_and(|confidence| confidence.listens());
         let logprob = match self.logprobs.or(listens.then_some(0)) {
             None => None,
+            Some(_) if as_drawn.is_some() => as_drawn,
             Some(n) => match raw_logprobs(chooser.scratch, logits, token, n, &mut top) {
                 Ok(logprob) => Some(logprob),
                 Err(error) => return Next::Ends(Finish::Failed(error.to_string())),
@@ -268,23 +250,25 @@ impl Answer {
         self.first_token.get_or_insert(chooser.now);
         self.last_token = chooser.now;
         let tokenizer = chooser.tokenizer;
-        let mut next = self.take(tokenizer, token, (logprob, top), chooser.appended);
+        let mut next = self.take(tokenizer, token, (logprob, top, route), chooser.appended);
         // A stop text is known as soon as it begins: its tokens are computed together.
         while let (Next::GoesOn, Some(token)) =
             (&next, self.think.as_ref().and_then(ThinkState::forced))
         {
-            next = self.take(tokenizer, token, (None, Vec::new()), chooser.appended);
+            next = self.take(tokenizer, token, (None, Vec::new(), None), chooser.appended);
         }
         next
     }
 
-    /// Draws what follows the `known` tokens, of those that may.
+    /// Draws what follows the `known` tokens, of those that may; also, if they are to be told as
+    /// drawn, its log-probability and the likeliest ones.
     fn draw(
         &mut self,
         chooser: &mut Chooser<'_>,
         logits: &[f32],
         known: &[u32],
-    ) -> Result<u32, String> {
+        top: &mut Vec<sampler::TokenLogprob>,
+    ) -> Result<(u32, Option<f32>), String> {
         let too_early = self.usage.completion_tokens < self.min_tokens;
         let allowed = match &mut self.grammar {
             Some(grammar) => {
@@ -300,7 +284,9 @@ impl Answer {
         let (prompt, generated) = known.split_at(self.usage.prompt_tokens);
         let turn = Turn { prompt, generated, position: known.len() as u64, mask };
         let drawn = sampler::draw(chooser.scratch, logits, &self.params, &turn);
-        drawn.map(|drawn| drawn.token).map_err(|error| error.to_string())
+        let mut drawn = drawn.map_err(|error| error.to_string())?;
+        let n = self.logprobs.filter(|_| chooser.as_drawn);
+        Ok((drawn.token, n.map(|n| drawn.logprobs(n, top))))
     }
 
     /// Takes one token and tells of it.
@@ -308,7 +294,7 @@ impl Answer {
         &mut self,
         tokenizer: &Tokenizer,
         id: u32,
-        (logprob, top): (Option<f32>, Vec<sampler::TokenLogprob>),
+        (logprob, top, route): (Option<f32>, Vec<sampler::TokenLogprob>, Option<u64>),
         out: &mut Vec<u32>,
     ) -> Next {
         let masked = self.grammar.as_ref().is_some_and(GrammarState::is_armed);
@@ -336,7 +322,7 @@ impl Answer {
         let mut text = String::new();
         self.stream.push(tokenizer, id, &mut text);
         let (pieces, stopped) = self.pieces(&text);
-        if !self.outlet.tell(Event::Token(Token { id, place, pieces, logprob, top })) {
+        if !self.outlet.tell(Event::Token(Token { id, place, pieces, logprob, top, route })) {
             return Next::Ends(Finish::Cancelled);
         }
         match stopped {
@@ -488,7 +474,7 @@ impl Answer {
         while let (Next::GoesOn, Some(token)) =
             (&next, self.think.as_ref().and_then(ThinkState::forced))
         {
-            next = self.take(tokenizer, token, (None, Vec::new()), &mut held);
+            next = self.take(tokenizer, token, (None, Vec::new(), None), &mut held);
         }
         self.held = held;
         next

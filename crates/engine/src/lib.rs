@@ -10,6 +10,7 @@
 
 mod answer;
 mod auto;
+mod chooser;
 mod error;
 mod expert_loads;
 pub mod grammar;

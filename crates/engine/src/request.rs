@@ -102,6 +102,9 @@ pub struct Token {
     /// If asked for: of this token under the model's own distribution.
     pub logprob: Option<f32>,
     pub top: Vec<TokenLogprob>,
+    /// Where log-probabilities are told as drawn: what the routers chose for the token before,
+    /// as [`model::Decoder::last_routes`] marks it.
+    pub route: Option<u64>,
 }
 
 /// Why an answer ended.

@@ -60,6 +60,23 @@ pub fn open_header(path: &Path) -> Result<Header, Error> {
     Ok(Header { path: path.into(), config, tensors, text: TextSource::Gguf(metadata) })
 }
 
+/// What a `config.json` says of a model whose tensors are nowhere yet; `path` is what errors name.
+///
+/// # Errors
+/// [`Error::Json`], [`Error::Malformed`], [`Error::Duplicate`].
+pub fn hugging_face_config(path: &Path, json: &[u8]) -> Result<Config, Error> {
+    let values = crate::json::flatten(path, json)?;
+    Ok(Config { dialect: Dialect::HuggingFace, values, tensors: BTreeSet::new() })
+}
+
+/// The files of a folder that say how text becomes tokens; its weights need not be there.
+///
+/// # Errors
+/// One that is too long, or cannot be read.
+pub fn open_text(folder: &Path) -> Result<TextSource, Error> {
+    folder::text_source(folder)
+}
+
 /// Opens a model, mapping its weights: a `.gguf` file (any part of a split one), a Hugging Face
 /// folder, or a folder that holds exactly one GGUF model.
 ///

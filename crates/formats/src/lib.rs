@@ -23,7 +23,9 @@ pub mod safetensors;
 mod stream;
 mod weights;
 
-pub use checkpoint::{Checkpoint, Header, TextSource, open, open_header, open_with};
+pub use checkpoint::{
+    Checkpoint, Header, TextSource, hugging_face_config, open, open_header, open_text, open_with,
+};
 pub use error::Error;
 pub use mmap::{Access, Bytes};
 pub use random::Random;

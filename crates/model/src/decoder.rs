@@ -42,7 +42,7 @@ pub struct Decoder {
     limits: Limits,
     /// (V, D): rows are decoded where they lie in the file.
     pub(crate) embedding: Tensor,
-    layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     /// (D)
     pub(crate) output_norm: Vec<f32>,
     /// (V, D)
@@ -97,11 +97,15 @@ pub(crate) struct Arena {
     sin: Vec<f32>,
     attention: attention::Scratch,
     ffn: ffn::Scratch,
+    /// The experts that sparse layers take turns with.
+    routed: Routed,
     /// The rows whose logits are wanted. (L, D)
     last: Vec<f32>,
     last_normed: Activations,
     /// (L, V)
     logits: Vec<f32>,
+    /// What each token's routers chose, stirred together. (T)
+    marks: Vec<u64>,
 }
 
 impl Decoder {
@@ -208,19 +212,19 @@ impl Decoder {
 
     /// How experts came from their files; none if all are in memory.
     pub fn expert_statistics(&self) -> Option<ExpertStatistics> {
-        self.arena.ffn.routed.store.as_ref().map(Store::statistics)
+        self.arena.routed.store.as_ref().map(Store::statistics)
     }
 
     /// How often tokens chose each expert of a layer since the model was loaded; empty for a dense
     /// layer. (E)
     pub fn expert_counts(&self, layer: usize) -> &[u64] {
-        self.arena.ffn.routed.loads.layer(layer)
+        self.arena.routed.loads.layer(layer)
     }
 
     /// Experts that at least one token of a step chose, summed over steps and layers since the
     /// model was loaded.
     pub fn experts_touched(&self) -> u64 {
-        self.arena.ffn.routed.loads.distinct()
+        self.arena.routed.loads.distinct()
     }
 
     /// The logits (L, V) of the rows that `batch` wants. The step's keys and values go into `kv`.
@@ -240,6 +244,8 @@ impl Decoder {
         let amplitude = self.spec.rope().amplitude();
         rope::angles(cos, sin, batch.positions(), &self.frequencies, amplitude);
         let step = Step { pool, batch, angles: Angles { cos, sin, half } };
+        let marks = &mut s.marks[..n_tokens];
+        marks.fill(0);
 
         for (i, (layer, kv)) in self.layers.iter().zip(&mut kv.layers).enumerate() {
             rmsnorm::forward(pool, s.h.resize(n_tokens, dim), x, &layer.attention_norm, eps);
@@ -248,16 +254,23 @@ impl Decoder {
 
             rmsnorm::forward(pool, s.h.resize(n_tokens, dim), x, &layer.ffn_norm, eps);
             let next = self.layers.get(i + 1).map(|next| &next.ffn);
-            layer.ffn.forward(pool, y, &mut s.h, &mut s.ffn, next)?;
+            layer.ffn.forward(pool, y, &mut s.h, (&mut s.ffn, &mut s.routed), next)?;
+            s.ffn.mark(marks, &layer.ffn);
             residual::add(pool, x, y);
         }
         self.head(pool, batch);
         self.n_tokens = n_tokens;
         self.expert_bytes = self.arena.ffn.take_bytes_read();
-        if let Some(store) = &mut self.arena.ffn.routed.store {
+        if let Some(store) = &mut self.arena.routed.store {
             store.end_step(started.elapsed());
         }
         Ok(self.last_logits())
+    }
+
+    /// A mark of what the routers chose for each token of the last step: equal if all layers chose
+    /// the same experts in the same order; 0 in a dense model. (T)
+    pub fn last_routes(&self) -> &[u64] {
+        &self.arena.marks[..self.n_tokens]
     }
 
     /// What the last step brought: (L, V).
@@ -286,7 +299,10 @@ impl Decoder {
     pub fn scratch_bytes(spec: &ModelSpec, limits: Limits) -> u64 {
         let width = |layer: &spec::LayerSpec| {
             let attention = match &layer.attention {
-                AttentionSpec::Gqa(gqa) => (2 * gqa.n_heads + 2 * gqa.n_kv_heads) * gqa.head_dim,
+                AttentionSpec::Gqa(gqa) => {
+                    let raw = if gqa.qk_norm { gqa.n_heads + gqa.n_kv_heads } else { 0 };
+                    (2 * gqa.n_heads + 2 * gqa.n_kv_heads + raw) * gqa.head_dim
+                }
                 AttentionSpec::Mla(mla) => {
                     let shape = kv::mla_shape(mla);
                     let per_head = 2 * mla.latent_rank + 2 * mla.nope_dim + mla.rope_dim;
@@ -295,9 +311,9 @@ impl Decoder {
                 }
             };
             let ffn = match &layer.ffn {
-                FfnSpec::Dense { hidden } => 2 * hidden,
+                FfnSpec::Dense { hidden } => 3 * hidden,
                 FfnSpec::Moe(moe) => {
-                    2 * moe.shared_hidden + moe.n_chosen * (2 * moe.hidden + spec.dim)
+                    3 * moe.shared_hidden + moe.n_chosen * (3 * moe.hidden + spec.dim)
                 }
             };
             attention + ffn
@@ -360,10 +376,12 @@ impl Arena {
             cos: vec![0.0; tokens * half],
             sin: vec![0.0; tokens * half],
             attention: attention::Scratch::new(spec, tokens, &forms),
-            ffn: ffn::Scratch::new(spec, tokens, &forms, routed),
+            ffn: ffn::Scratch::new(spec, tokens, &forms),
+            routed,
             last: vec![0.0; logits * spec.dim],
             last_normed: Activations::new(logits, spec.dim, &forms),
             logits: vec![0.0; logits * spec.vocab],
+            marks: vec![0; tokens],
         }
     }
 }

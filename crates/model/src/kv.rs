@@ -1,5 +1,7 @@
 //! Cached keys and values, by page.
 
+use std::borrow::Cow;
+
 use ops::{attention, latent_attention};
 use panels::Aligned;
 use spec::{AttentionSpec, ModelSpec};
@@ -21,6 +23,15 @@ impl KvType {
             KvType::F32 => "f32",
             KvType::F16 => "f16",
             KvType::Bf16 => "bf16",
+        }
+    }
+
+    /// What reads back of numbers that were kept.
+    pub(crate) fn rounded(self, xs: &[f32]) -> Cow<'_, [f32]> {
+        match self {
+            KvType::F32 => Cow::Borrowed(xs),
+            KvType::F16 => xs.iter().map(|&x| half::f16::from_f32(x).to_f32()).collect(),
+            KvType::Bf16 => xs.iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect(),
         }
     }
 

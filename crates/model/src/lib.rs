@@ -15,6 +15,8 @@ mod experts;
 mod ffn;
 mod groups;
 mod kv;
+pub mod learn;
+mod linear;
 mod next_token;
 mod products;
 mod weights;

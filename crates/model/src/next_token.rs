@@ -48,6 +48,7 @@ pub(crate) struct NextToken {
     sin: Vec<f32>,
     attention: attention::Scratch,
     ffn: ffn::Scratch,
+    routed: Routed,
     /// (L, D), (L, V)
     last: Activations,
     logits: Vec<f32>,
@@ -101,7 +102,8 @@ impl Decoder {
             cos: vec![0.0; tokens * half],
             sin: vec![0.0; tokens * half],
             attention: attention::Scratch::new(&spec, tokens, &forms),
-            ffn: ffn::Scratch::new(&spec, tokens, &forms, routed),
+            ffn: ffn::Scratch::new(&spec, tokens, &forms),
+            routed,
             last: Activations::new(rows, dim, &forms),
             logits: vec![0.0; rows * spec.vocab],
             projection,
@@ -146,7 +148,7 @@ impl Decoder {
         s.layer.attention.forward(step, y, &mut s.h, &mut s.kv, &mut s.attention);
         residual::add(pool, x, y);
         rmsnorm::forward(pool, s.h.resize(n_tokens, dim), x, &s.layer.ffn_norm, eps);
-        s.layer.ffn.forward(pool, y, &mut s.h, &mut s.ffn, None)?;
+        s.layer.ffn.forward(pool, y, &mut s.h, (&mut s.ffn, &mut s.routed), None)?;
         residual::add(pool, x, y);
 
         let n_logits = batch.n_logits();

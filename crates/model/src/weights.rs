@@ -34,6 +34,12 @@ impl Loader<'_> {
         name.replace("{i}", &layer.to_string()).replace("{e}", &expert.to_string())
     }
 
+    /// What Hugging Face calls the same, whatever the file's dialect.
+    pub(crate) fn hugging_face_name(&self, slot: Slot, layer: usize, expert: usize) -> String {
+        let hugging_face = Loader { dialect: Dialect::HuggingFace, ..*self };
+        hugging_face.name(slot, layer, expert)
+    }
+
     /// Whether the file has MLA's up-projection as two tensors: newer GGUF files do.
     pub(crate) fn contains_split_latent_up(&self, layer: usize) -> bool {
         self.dialect == Dialect::Gguf
@@ -93,6 +99,21 @@ impl Loader<'_> {
         let stacked = self.tensor(slot, layer, &[n, rows, cols])?;
         let expert = stacked.bytes.chunks_exact(stacked.bytes.len() / n);
         Ok(expert.map(|bytes| Panels::pack(self.pool, stacked.quant, rows, cols, bytes)).collect())
+    }
+
+    /// The tensor of each expert's matrix (rows, cols), and its first row in it.
+    pub(crate) fn expert_tensors(
+        &self,
+        slot: Slot,
+        layer: usize,
+        (n, rows, cols): (usize, usize, usize),
+    ) -> Result<Vec<(Tensor, usize)>, Error> {
+        if self.are_apart(slot, layer) {
+            let expert = |expert| self.named(&self.name(slot, layer, expert), &[rows, cols]);
+            return (0..n).map(|e| Ok((expert(e)?, 0))).collect();
+        }
+        let stacked = self.tensor(slot, layer, &[n, rows, cols])?;
+        Ok((0..n).map(|expert| (stacked.clone(), expert * rows)).collect())
     }
 
     /// The types of the matrices (rows, cols) of all experts of a layer, and where they lie.

@@ -30,6 +30,84 @@ pub fn forward_heads(pool: &Pool, x: &mut [f32], width: usize, w: &[f32], eps: f
     });
 }
 
+/// Columns of d_w a task.
+const COLUMNS_PER_TASK: usize = 64;
+
+/// dx (T, D) += … and, unless it is frozen, dw (D) += …, from dy (T, D) and what the norm read.
+pub fn backward(
+    pool: &Pool,
+    (dx, dw): (&mut [f32], Option<&mut [f32]>),
+    dy: &[f32],
+    x: &[f32],
+    w: &[f32],
+    eps: f32,
+) {
+    let d = w.len();
+    assert_eq!(dx.len(), x.len());
+    assert_eq!(dy.len(), x.len());
+    assert_eq!(x.len() % d, 0, "rows of {d}");
+    let best = Best::detect();
+    let mut inverse = vec![0.0; x.len() / d];
+    let parts = (Chunks::new(dx, ROWS_PER_TASK * d), Chunks::new(&mut inverse, ROWS_PER_TASK));
+    pool.for_parts(parts, |i, (dx, inverse)| {
+        let at = i * ROWS_PER_TASK * d;
+        let (dy, x) = (&dy[at..][..dx.len()], &x[at..][..dx.len()]);
+        dispatch(best, NormBack { dx, inverse, dy, x, w, eps });
+    });
+    let Some(dw) = dw else { return };
+    assert_eq!(dw.len(), d);
+    pool.for_chunks(dw, COLUMNS_PER_TASK, |i, dw| {
+        let rows = dy.chunks_exact(d).zip(x.chunks_exact(d)).zip(&inverse);
+        for ((dy, x), r) in rows {
+            let from = i * COLUMNS_PER_TASK;
+            let (dy, x) = (&dy[from..][..dw.len()], &x[from..][..dw.len()]);
+            for i in 0..dw.len() {
+                dw[i] += dy[i] * x[i] * r;
+            }
+        }
+    });
+}
+
+struct NormBack<'a> {
+    dx: &'a mut [f32],
+    /// r of each row.
+    inverse: &'a mut [f32],
+    dy: &'a [f32],
+    x: &'a [f32],
+    w: &'a [f32],
+    eps: f32,
+}
+
+impl Kernel for NormBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let d = self.w.len();
+        let rows = self.dx.chunks_exact_mut(d).zip(self.inverse);
+        let inputs = self.dy.chunks_exact(d).zip(self.x.chunks_exact(d));
+        for ((dx, r), (dy, x)) in rows.zip(inputs) {
+            *r = inverse_rms(isa, x, self.eps);
+            // Sixteen sums over ascending i, then added by halving.
+            let mut sums = [0.0f32; 16];
+            for ((dy, w), x) in dy.chunks(16).zip(self.w.chunks(16)).zip(x.chunks(16)) {
+                for i in 0..dy.len() {
+                    sums[i] += dy[i] * w[i] * x[i];
+                }
+            }
+            let mut half = 8;
+            while half > 0 {
+                (0..half).for_each(|i| sums[i] += sums[i + half]);
+                half /= 2;
+            }
+            let pull = *r * *r * (sums[0] / d as f32);
+            for i in 0..d {
+                dx[i] += *r * (dy[i] * self.w[i] - x[i] * pull);
+            }
+        }
+    }
+}
+
 struct Norm<'a> {
     y: &'a mut [f32],
     x: &'a [f32],
@@ -102,6 +180,25 @@ fn sum_of_squares<I: Isa>(isa: I, x: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gradcheck::{check, noise};
+
+    #[test]
+    fn gradient_matches_finite_difference() {
+        let (rows, d, eps) = (11, 70, 1e-3);
+        let (x, w, dy) = (noise(1, rows * d), noise(2, d), noise(3, rows * d));
+        let (mut dx, mut dw) = (vec![0.0; rows * d], vec![0.0; d]);
+        backward(&Pool::new(2), (&mut dx, Some(&mut dw)), &dy, &x, &w, eps as f32);
+        let loss = |x: &dyn Fn(usize) -> f64, w: &dyn Fn(usize) -> f64| {
+            let row = |t: usize| {
+                let mean = (0..d).map(|i| x(t * d + i).powi(2)).sum::<f64>() / d as f64;
+                let terms = (0..d).map(|i| f64::from(dy[t * d + i]) * x(t * d + i) * w(i));
+                terms.sum::<f64>() / (mean + eps).sqrt()
+            };
+            (0..rows).map(row).sum()
+        };
+        check(|at| loss(&|i| at[i], &|i| w[i].into()), &x, &dx, 1e-5);
+        check(|at| loss(&|i| x[i].into(), &|i| at[i]), &w, &dw, 1e-5);
+    }
 
     #[test]
     fn a_row_worked_by_hand() {

@@ -47,13 +47,28 @@ pub fn angles(
 
 /// Turns the heads of x (T, stride) in place by cos and sin (T, n/2).
 pub fn forward(pool: &Pool, x: &mut [f32], cos: &[f32], sin: &[f32], half: usize, heads: Heads) {
+    turn(pool, x, (cos, sin, half), heads, false);
+}
+
+/// dx (T, stride) in place: the gradient of what was turned becomes that of what it was before.
+pub fn backward(pool: &Pool, dx: &mut [f32], cos: &[f32], sin: &[f32], half: usize, heads: Heads) {
+    turn(pool, dx, (cos, sin, half), heads, true);
+}
+
+fn turn(
+    pool: &Pool,
+    x: &mut [f32],
+    (cos, sin, half): (&[f32], &[f32], usize),
+    heads: Heads,
+    is_back: bool,
+) {
     assert!(heads.from + 2 * half <= heads.head_dim, "the rotated part fits its head");
     assert!(heads.n_heads * heads.head_dim <= heads.stride, "the heads fit their row");
     assert_eq!(x.len() / heads.stride * half, cos.len(), "a row of angles for each row of heads");
     let best = Best::detect();
     pool.for_chunks(x, heads.stride, |t, row| {
         let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
-        dispatch(best, Rotate { row, cos, sin, heads });
+        dispatch(best, Rotate { row, cos, sin, heads, is_back });
     });
 }
 
@@ -62,6 +77,8 @@ struct Rotate<'a> {
     cos: &'a [f32],
     sin: &'a [f32],
     heads: Heads,
+    /// By the transposed matrix.
+    is_back: bool,
 }
 
 impl Kernel for Rotate<'_> {
@@ -70,6 +87,18 @@ impl Kernel for Rotate<'_> {
     // Plain loops: products are rounded before they are added on every ISA, so all agree.
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
+        // Two loops rather than a sign: what serving computes stays as it is.
+        if self.is_back {
+            self.turn_back();
+        } else {
+            self.turn();
+        }
+    }
+}
+
+impl Rotate<'_> {
+    #[inline(always)]
+    fn turn(self) {
         let half = self.cos.len();
         for head in self.row.chunks_exact_mut(self.heads.head_dim).take(self.heads.n_heads) {
             let part = &mut head[self.heads.from..][..2 * half];
@@ -92,11 +121,61 @@ impl Kernel for Rotate<'_> {
             }
         }
     }
+
+    #[inline(always)]
+    fn turn_back(self) {
+        let half = self.cos.len();
+        for head in self.row.chunks_exact_mut(self.heads.head_dim).take(self.heads.n_heads) {
+            let part = &mut head[self.heads.from..][..2 * half];
+            for i in 0..half {
+                let (a, b) = match self.heads.pairing {
+                    Pairing::Half => (i, half + i),
+                    Pairing::Adjacent => (2 * i, 2 * i + 1),
+                };
+                let (x, y) = (part[a], part[b]);
+                part[a] = x * self.cos[i] + y * self.sin[i];
+                part[b] = y * self.cos[i] - x * self.sin[i];
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gradcheck::{check, noise};
+
+    #[test]
+    fn gradient_matches_finite_difference() {
+        // Two tokens of two heads of six, of which four elements from the second on are turned.
+        let (x, dy) = (noise(1, 24), noise(2, 24));
+        let (mut cos, mut sin) = ([0.0; 4], [0.0; 4]);
+        angles(&mut cos, &mut sin, &[3, 8], &[1.0, 0.25], 1.3);
+        for pairing in [Pairing::Half, Pairing::Adjacent] {
+            let heads = Heads { stride: 12, n_heads: 2, head_dim: 6, from: 1, pairing };
+            let mut dx = dy.clone();
+            backward(&Pool::new(2), &mut dx, &cos, &sin, 2, heads);
+            let loss = |x: &[f64]| {
+                let mut sum = 0.0;
+                for (head, x) in x.chunks_exact(6).enumerate() {
+                    let dy = &dy[head * 6..][..6];
+                    sum += x[0] * f64::from(dy[0]) + x[5] * f64::from(dy[5]);
+                    for i in 0..2 {
+                        let at = head / 2 * 2 + i;
+                        let (c, s) = (f64::from(cos[at]), f64::from(sin[at]));
+                        let (a, b) = match pairing {
+                            Pairing::Half => (1 + i, 3 + i),
+                            Pairing::Adjacent => (1 + 2 * i, 2 + 2 * i),
+                        };
+                        sum += (x[a] * c - x[b] * s) * f64::from(dy[a]);
+                        sum += (x[a] * s + x[b] * c) * f64::from(dy[b]);
+                    }
+                }
+                sum
+            };
+            check(loss, &x, &dx, 1e-5);
+        }
+    }
 
     fn turned(x: &[f32], position: u32, pairing: Pairing) -> Vec<f32> {
         let frequencies = [1.0, 0.25];

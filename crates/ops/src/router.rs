@@ -140,9 +140,92 @@ fn weigh(weights: &mut [f32], chosen: &[u32], scores: &[f32], router: &RouterSpe
     }
 }
 
+/// d_logits (T, E) = the gradient of the logits, from that of the weights (T, k), the scores (T, E)
+/// that `forward` left and what it chose. It goes through the kept weights alone; the choice and
+/// its bias have none.
+pub fn backward(
+    d_logits: &mut [f32],
+    d_weights: &[f32],
+    scores: &[f32],
+    chosen: &[u32],
+    n_experts: usize,
+    router: &RouterSpec,
+) {
+    assert_eq!(d_logits.len(), scores.len());
+    assert_eq!(d_weights.len(), chosen.len());
+    let n_tokens = scores.len() / n_experts;
+    if n_tokens == 0 {
+        return;
+    }
+    let k = chosen.len() / n_tokens;
+    let rows = d_logits.chunks_exact_mut(n_experts).zip(scores.chunks_exact(n_experts));
+    let choices = d_weights.chunks_exact(k).zip(chosen.chunks_exact(k));
+    for ((d, scores), (d_weights, chosen)) in rows.zip(choices) {
+        d.fill(0.0);
+        let kept = || d_weights.iter().zip(chosen).map(|(d, &expert)| (d, scores[expert as usize]));
+        let (total, pull) = match router.normalise {
+            true => {
+                let total = kept().map(|(_, score)| score).sum::<f32>() + NORMALISE_EPS;
+                (total, kept().map(|(d, score)| d * (score / total)).sum())
+            }
+            false => (1.0, 0.0f32),
+        };
+        for (d_weight, &expert) in d_weights.iter().zip(chosen) {
+            d[expert as usize] = (d_weight - pull) / total * router.scale;
+        }
+        match router.scoring {
+            Scoring::Softmax => {
+                let mean: f32 = d.iter().zip(scores).map(|(d, score)| d * score).sum();
+                d.iter_mut().zip(scores).for_each(|(d, score)| *d = score * (*d - mean));
+            }
+            Scoring::Sigmoid => {
+                d.iter_mut().zip(scores).for_each(|(d, score)| *d *= score * (1.0 - score));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gradcheck::{check, noise};
+
+    /// The weights of a choice that stays as it is, in f64.
+    fn weights(logits: &[f64], chosen: &[u32], router: &RouterSpec) -> Vec<f64> {
+        let total: f64 = logits.iter().map(|x| x.exp()).sum();
+        let score = |e: usize| match router.scoring {
+            Scoring::Softmax => logits[e].exp() / total,
+            Scoring::Sigmoid => 1.0 / (1.0 + (-logits[e]).exp()),
+        };
+        let kept: Vec<f64> = chosen.iter().map(|&e| score(e as usize)).collect();
+        let total = if router.normalise { kept.iter().sum() } else { 1.0 };
+        kept.iter().map(|x| x / total * f64::from(router.scale)).collect()
+    }
+
+    #[test]
+    fn gradient_matches_finite_difference() {
+        let (n, k, tokens) = (12, 3, 4);
+        let groups = Some(Groups { n_groups: 4, n_chosen: 2, score: GroupScore::TwoBest });
+        for scoring in [Scoring::Softmax, Scoring::Sigmoid] {
+            for normalise in [false, true] {
+                let router =
+                    RouterSpec { scoring, selection_bias: true, groups, normalise, scale: 2.5 };
+                let (logits, bias, dw) = (noise(1, tokens * n), noise(2, n), noise(3, tokens * k));
+                let mut scores = logits.clone();
+                let (mut chosen, mut w) = (vec![0; tokens * k], vec![0.0; tokens * k]);
+                let outputs = (&mut chosen[..], &mut w[..]);
+                forward(outputs, &mut scores, &mut vec![0.0; n], Some(&bias), &router).unwrap();
+                let mut d_logits = vec![f32::NAN; tokens * n];
+                backward(&mut d_logits, &dw, &scores, &chosen, n, &router);
+                let loss = |logits: &[f64]| {
+                    let rows = logits.chunks(n).zip(chosen.chunks(k));
+                    let all = rows.flat_map(|(row, chosen)| weights(row, chosen, &router));
+                    all.zip(&dw).map(|(w, &dw)| w * f64::from(dw)).sum()
+                };
+                check(loss, &logits, &d_logits, 1e-5);
+            }
+        }
+    }
 
     fn route(logits: &[f32], k: usize, bias: Option<&[f32]>, router: RouterSpec) -> Routed {
         let (mut chosen, mut weights) = (vec![0; k], vec![0.0; k]);

@@ -59,12 +59,23 @@ impl Activations {
         self.resize(rows, cols).copy_from_slice(x);
     }
 
+    /// Rows · cols that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.values.len()
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     pub fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// x (rows, cols), which no quantised form was made of.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        let (rows, cols) = (self.rows, self.cols);
+        self.resize(rows, cols)
     }
 
     /// x (rows, cols)

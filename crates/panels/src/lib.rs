@@ -14,7 +14,8 @@
 //! bit, the scalar ISA (without FMA) within a bound that the tests state.
 //!
 //! Start at [`Panels`], then [`Activations`] and [`matmul`]; `coded.rs` and `float.rs` hold the
-//! two kernels. Not here: file formats, attention, anything that knows a model.
+//! two kernels. Gradients multiply plain matrices: [`gemm`]. Not here:
+//! file formats, attention, anything that knows a model.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ mod aligned;
 mod format;
 mod coded;
 mod float;
+mod gemm;
 mod matrix;
 pub mod peak;
 mod product;
@@ -32,6 +34,7 @@ mod strip;
 
 pub use activations::{Activations, Form};
 pub use aligned::Aligned;
+pub use gemm::{Gemm, View, gemm, gemm_on, gemm_strip};
 pub use matrix::Panels;
 pub use product::{
     Group, Rows, Start, matmul, matmul_add, matmul_grouped, matmul_rows, multiply, multiply_strip,

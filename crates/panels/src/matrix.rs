@@ -6,7 +6,7 @@ use quant::{QuantType, Unpacked};
 
 use crate::aligned::Aligned;
 use crate::format::Format;
-use crate::{Form, PANEL_ROWS};
+use crate::{Form, PANEL_ROWS, View};
 
 /// A weight matrix w (N, K), rows of outputs by columns of inputs, packed into panels.
 pub struct Panels {
@@ -105,6 +105,22 @@ impl Panels {
                 with_format!(ty, F => source.code::<F>(pool, (planes, scales, subs)));
             }
         }
+    }
+
+    /// Packs w (rows, cols) in f32 in the place of these weights.
+    ///
+    /// Panics if these are of another type, or w is smaller.
+    pub fn fill(&mut self, pool: &Pool, w: View<'_>) {
+        let (rows, cols) = (self.rows, self.cols);
+        w.check(rows, cols);
+        let Data::F32(panels) = &mut self.data else { panic!("{} is not f32", self.ty.name()) };
+        pool.for_chunks(panels, (cols * PANEL_ROWS).max(1), |panel, out| {
+            for r in 0..PANEL_ROWS.min(rows - panel * PANEL_ROWS) {
+                let row = panel * PANEL_ROWS + r;
+                let out = out.iter_mut().skip(r).step_by(PANEL_ROWS);
+                out.enumerate().for_each(|(k, out)| *out = w.at(row, k));
+            }
+        });
     }
 
     /// The scales of an FP8 matrix, (⌈rows/128⌉, ⌈cols/128⌉); none of another's.

@@ -123,7 +123,8 @@ fn strip_panels(n_panels: usize, bytes: usize, threads: usize) -> usize {
 }
 
 impl Rows<'_> {
-    fn len(self, x: &Activations) -> usize {
+    /// How many rows of x that is.
+    pub fn len(self, x: &Activations) -> usize {
         match self {
             Self::All => x.rows(),
             Self::Picked(rows) => rows.len(),

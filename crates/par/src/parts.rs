@@ -155,7 +155,14 @@ pub struct Strip<'a> {
 // SAFETY: a `Strip` is the only way to its columns, as a `&mut` would be.
 unsafe impl Send for Strip<'_> {}
 
-impl Strip<'_> {
+impl<'a> Strip<'a> {
+    /// All columns of a matrix (rows, width), row-major: for one task that needs no cutting.
+    pub fn whole(buffer: &'a mut [f32], width: usize) -> Strip<'a> {
+        assert!(width > 0 && buffer.len().is_multiple_of(width), "a matrix has whole rows");
+        let (start, rows) = (buffer.as_mut_ptr(), buffer.len() / width);
+        Strip { start, rows, stride: width, from: 0, width, owner: PhantomData }
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -168,6 +175,14 @@ impl Strip<'_> {
     /// How many columns the strip has.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Rows `from..from + rows` of the strip, as a strip of their own.
+    pub fn part(&mut self, from: usize, rows: usize) -> Strip<'_> {
+        assert!(from + rows <= self.rows, "rows {from} to {} of {}", from + rows, self.rows);
+        // SAFETY: `from <= rows`, so the offset stays within the matrix or at its end.
+        let start = unsafe { self.start.add(from * self.stride) };
+        Strip { start, rows, ..*self }
     }
 
     /// Row `t` of the strip (width()).

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::lines::{LINE_BYTES_MAX, Pair, Verdict, to_line};
+use crate::lines::{Details, LINE_BYTES_MAX, Pair, Verdict, to_line};
 use crate::{Score, Task, Verifier, after_thinking};
 
 /// Reads `prompt` and `answer`.
@@ -67,6 +67,7 @@ impl Verifier for Command {
             gold: task.answer.clone(),
             pred: after_thinking(completion).to_string(),
             prompt: task.prompt.clone(),
+            details: Details { numbers: task.numbers.clone(), ..Details::default() },
         };
         let line = to_line(&pair);
         if line.len() > LINE_BYTES_MAX {

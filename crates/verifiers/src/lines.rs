@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::{NoTest, Test};
 use crate::{Score, Task, Verifier};
 
 /// Longer lines are refused, in bytes.
@@ -15,6 +16,36 @@ pub struct Pair {
     /// What was asked, if the verifier should know.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prompt: String,
+    #[serde(flatten)]
+    pub details: Details,
+}
+
+/// What some verifiers read besides the right answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Details {
+    /// The numbers of a countdown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<i64>,
+    /// A JSON schema; the right answer is taken for it if it is an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
+    /// What a program must do; the right answer is read for assertions if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestLine>,
+}
+
+/// A test of a program, as data sets write it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TestLine {
+    /// `assert f(1) == 2`
+    Assertion(String),
+    Output {
+        #[serde(alias = "input")]
+        stdin: String,
+        #[serde(alias = "output")]
+        stdout: String,
+    },
 }
 
 /// A line out.
@@ -36,6 +67,42 @@ pub enum Error {
     NoVerdict(#[source] serde_json::Error),
     #[error("a score is in [0, 1], not {0}")]
     OutOfRange(f32),
+    #[error(transparent)]
+    NoTest(#[from] NoTest),
+}
+
+impl TestLine {
+    fn test(&self) -> Result<Test, NoTest> {
+        match self {
+            TestLine::Assertion(line) => Test::from_assert(line),
+            TestLine::Output { stdin, stdout } => {
+                Ok(Test::Output { stdin: stdin.clone(), stdout: stdout.clone() })
+            }
+        }
+    }
+}
+
+impl Details {
+    /// The task that has `answer` as its right answer.
+    ///
+    /// # Errors
+    ///
+    /// If a test can't be read.
+    pub fn task(&self, prompt: &str, answer: &str) -> Result<Task, Error> {
+        let mut tests = self.tests.iter().map(TestLine::test).collect::<Result<Vec<_>, _>>()?;
+        if tests.is_empty() && answer.trim_start().starts_with("assert") {
+            let lines = answer.lines().filter(|line| !line.trim().is_empty());
+            tests = lines.map(Test::from_assert).collect::<Result<_, _>>()?;
+        }
+        let in_answer = || serde_json::from_str(answer).ok().filter(serde_json::Value::is_object);
+        Ok(Task {
+            answer: answer.into(),
+            prompt: prompt.into(),
+            numbers: self.numbers.clone(),
+            schema: self.schema.clone().or_else(in_answer),
+            tests,
+        })
+    }
 }
 
 impl Pair {
@@ -49,9 +116,11 @@ impl Pair {
         serde_json::from_str(line).map_err(Error::NoPair)
     }
 
-    pub fn score(&self, verifier: &dyn Verifier) -> Score {
-        let task = Task { prompt: self.prompt.clone(), ..Task::with_answer(&self.gold) };
-        verifier.score(&task, &self.pred)
+    /// # Errors
+    ///
+    /// If a test can't be read.
+    pub fn score(&self, verifier: &dyn Verifier) -> Result<Score, Error> {
+        Ok(verifier.score(&self.details.task(&self.prompt, &self.gold)?, &self.pred))
     }
 }
 
@@ -88,9 +157,29 @@ mod tests {
     #[test]
     fn a_line_is_scored_to_a_line() {
         let pair = Pair::parse(r#"{"gold": "a", "pred": "a", "id": 7}"#).unwrap();
-        let line = to_line(&Verdict::from(pair.score(&ExactMatch)));
+        let line = to_line(&Verdict::from(pair.score(&ExactMatch).unwrap()));
         assert_eq!(line, r#"{"score":1.0,"why":"equal"}"#);
         assert_eq!(Verdict::parse(&line).unwrap().score, 1.0);
+    }
+
+    #[test]
+    fn a_line_brings_what_its_verifier_reads() {
+        let line = r#"{"gold": "10", "pred": "3 + 7", "numbers": [3, 7]}"#;
+        let score = Pair::parse(line).unwrap().score(&crate::countdown::Countdown).unwrap();
+        assert_eq!(score.value, 1.0, "{}", score.why);
+        let line = r#"{"gold": "{\"type\": \"array\"}", "pred": "[1]"}"#;
+        let score = Pair::parse(line).unwrap().score(&crate::schema::JsonSchema).unwrap();
+        assert_eq!(score.value, 1.0, "{}", score.why);
+
+        let tests = r#"["assert f(1) == 2", {"input": "1", "output": "2"}]"#;
+        let line = format!(r#"{{"gold": "", "pred": "", "tests": {tests}}}"#);
+        let task = Pair::parse(&line).unwrap().details.task("", "").unwrap();
+        assert_eq!(task.tests.len(), 2);
+        let asserts =
+            Details::default().task("", "assert f(1) == 2\n\nassert f(2) == 3\n").unwrap();
+        assert_eq!(asserts.tests.len(), 2);
+        let fault = Details::default().task("", "assert f(1)").unwrap_err().to_string();
+        assert!(fault.contains("`assert f(1)`"), "{fault}");
     }
 
     #[test]

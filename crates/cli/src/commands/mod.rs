@@ -12,6 +12,8 @@ mod run;
 mod score;
 mod serve;
 mod synthesize;
+mod train;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,10 @@ pub(crate) enum Command {
     Quantize(quantize::Args),
     /// Make up a model: a true shape, random weights.
     Synthesize(synthesize::Args),
+    /// Train a model: by example, or by answers that can be checked.
+    Train(train::Args),
+    /// Score what a model wrote, line by line.
+    Verify(verify::Args),
     /// Print a script that completes commands in a shell.
     Completions(completions::Args),
 }
@@ -63,6 +69,8 @@ impl Command {
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Quantize(args) => quantize::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Synthesize(args) => synthesize::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Train(args) => train::run(&args),
+            Command::Verify(args) => verify::run(&args),
             Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         }
     }

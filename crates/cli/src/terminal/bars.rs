@@ -22,6 +22,15 @@ pub(crate) fn making(doing: &str) -> ProgressBar {
     bar(&format!("{doing} {{bar:30}} {{percent:>3}} %  {{eta}} left"))
 }
 
+/// A bar for the steps of a training run, of which `done` were done before.
+pub(crate) fn steps(steps: u64, done: u64) -> ProgressBar {
+    let bar = bar("{pos}/{len} {bar:30} {msg}  {eta} left");
+    bar.set_length(steps);
+    bar.set_position(done);
+    bar.reset_eta();
+    bar
+}
+
 /// Tells a bar that `done` of `total` bytes are there.
 pub(crate) fn advance(bar: &ProgressBar, done: u64, total: u64) {
     bar.set_length(total);

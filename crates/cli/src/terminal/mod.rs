@@ -7,6 +7,7 @@ pub(crate) mod interrupt;
 pub(crate) mod lines;
 pub(crate) mod locate;
 pub(crate) mod printer;
+pub(crate) mod steps;
 
 use std::io::{self, IsTerminal, Write};
 

@@ -9,7 +9,8 @@ use text::{StopStrings, Thinking};
 
 use super::trial::Agreement;
 use super::{Auto, ShortAnswer, ThinkReport, TrialAnswer, Why};
-use crate::answer::{Answer, Chooser, Next};
+use crate::answer::Answer;
+use crate::chooser::{Chooser, Next};
 use crate::handle::RequestId;
 use crate::request::{Finish, Request};
 

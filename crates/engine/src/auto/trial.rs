@@ -3,8 +3,8 @@
 use text::Tokenizer;
 
 use super::TrialAnswer;
-use crate::answer::{Chooser, Next};
 use crate::auto::Confidence;
+use crate::chooser::{Chooser, Next};
 use crate::request::Finish;
 use crate::sampler::{self, Mask, Params, Turn, raw_logprobs};
 

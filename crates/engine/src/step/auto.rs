@@ -10,8 +10,9 @@ use schedule::SequenceId;
 use text::StopStrings;
 
 use super::Core;
-use crate::answer::{Answer, Next};
+use crate::answer::Answer;
 use crate::auto::{Auto, Course, Stage, TRIAL_TOKENS, ThinkReport, Trial, Watch, Why};
+use crate::chooser::Next;
 use crate::handle::RequestId;
 use crate::request::{Finish, Request};
 use crate::sampler::Params;

@@ -3,7 +3,8 @@
 use schedule::SequenceId;
 
 use super::Core;
-use crate::answer::{Answer, Next};
+use crate::answer::Answer;
+use crate::chooser::Next;
 use crate::handle::RequestId;
 
 /// A further answer whose first tokens are chosen.

@@ -3,6 +3,7 @@
 mod auto;
 mod choices;
 mod guesses;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use spec::ModelSpec;
 use text::{StopStrings, Thinking, Tokenizer};
 
 use crate::Error;
-use crate::answer::{Answer, Chooser, Next};
+use crate::answer::Answer;
 use crate::auto::{Course, Stage, Trial};
+use crate::chooser::{Chooser, Next};
 use crate::expert_loads::Recorder;
 use crate::handle::RequestId;
 use crate::loader::Loaded;
@@ -84,6 +86,7 @@ pub struct Core {
     forgettable: Vec<(u64, Vec<u32>, usize)>,
     recorder: Option<Recorder>,
     meter: Meter,
+    as_drawn: bool,
 }
 
 impl Core {
@@ -145,7 +148,20 @@ impl Core {
             forgettable: Vec::new(),
             recorder: recorder.transpose()?,
             meter,
+            as_drawn: false,
         })
+    }
+
+    /// From now on log-probabilities are those of the distribution that a token was drawn from,
+    /// after temperature and filters, and not the model's own.
+    pub fn tell_logprobs_as_drawn(&mut self) {
+        self.as_drawn = true;
+    }
+
+    /// The threads and the model, for whoever trains it between steps. Once its weights have
+    /// changed, requests need another salt: cached pages are those of the weights before.
+    pub fn model_mut(&mut self) -> (&Pool, &mut Decoder) {
+        (&self.pool, &mut self.decoder)
     }
 
     /// Takes a request for as many answers as there are sinks, or tells them why not.
@@ -309,18 +325,6 @@ impl Core {
         }
     }
 
-    fn tell_started_and_expired(&mut self, now: Micros) {
-        for id in std::mem::take(&mut self.step.expired) {
-            self.end(id, &Finish::Expired);
-        }
-        for id in &self.step.admitted {
-            let n_cached = self.scheduler.sequence(*id).map_or(0, schedule::Sequence::n_cached);
-            if let Some(answer) = self.answers.get_mut(id) {
-                answer.start(n_cached, now);
-            }
-        }
-    }
-
     /// Copies pages as the plan says, and makes a batch of its rows.
     fn gather(&mut self) {
         for (from, to) in &self.step.copies {
@@ -344,11 +348,17 @@ impl Core {
             tokenizer: &self.tokenizer,
             scratch: &mut self.scratch,
             now,
+            as_drawn: self.as_drawn,
+            routes: &[],
             appended: &mut self.appended,
         };
         let vocab = self.decoder.spec().vocab;
         let mut logits = self.decoder.last_logits();
+        let mut routes = self.decoder.last_routes();
         for row in &self.step.rows {
+            let (of_row, later) = routes.split_at(row.n_tokens);
+            routes = later;
+            chooser.routes = &of_row[row.n_tokens - row.wants_logits..];
             let (own, rest) = logits.split_at(row.wants_logits * vocab);
             logits = rest;
             let mut n_rejected = 0;
@@ -456,24 +466,6 @@ impl Core {
                 self.forgettable.push((salt, sequence.known().to_vec(), keep));
             }
         }
-    }
-
-    fn end(&mut self, id: SequenceId, finish: &Finish) {
-        self.guesses.remove(&id);
-        if self.end_fork(id, finish) {
-            return;
-        }
-        self.end_course(id, finish);
-        if let Some(answer) = self.answers.remove(&id) {
-            answer.finish(finish.clone());
-        }
-        for answer in self.unborn.remove(&id).into_iter().flat_map(|unborn| unborn.choices) {
-            answer.finish(finish.clone());
-        }
-        self.requests.retain(|_, sequences| {
-            sequences.retain(|sequence| *sequence != id);
-            !sequences.is_empty()
-        });
     }
 }
 

@@ -1,12 +1,13 @@
 //! Grouped-query attention: projections, rope, the cache, and back.
 
 use ops::{attention, bias, rmsnorm, rope};
-use panels::{Activations, Form, Panels, matmul};
+use panels::{Activations, Form, Panels};
 use spec::{GqaSpec, Slot};
 
 use super::Step;
 use crate::error::Error;
 use crate::kv::{LayerKv, gqa_shape, with_elements};
+use crate::linear::{self, Linear};
 use crate::weights::Loader;
 
 /// The weights of a layer's attention.
@@ -14,32 +15,36 @@ pub(crate) struct Gqa {
     spec: GqaSpec,
     norm_eps: f32,
     /// (H·K, D), (G·K, D), (G·K, D)
-    query: Panels,
-    key: Panels,
-    value: Panels,
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
     /// (H·K), (G·K), (G·K)
-    biases: Option<[Vec<f32>; 3]>,
+    pub biases: Option<[Vec<f32>; 3]>,
     /// (K) for queries, (K) for keys
-    norms: Option<[Vec<f32>; 2]>,
+    pub norms: Option<[Vec<f32>; 2]>,
     /// (D, H·K)
-    out: Panels,
+    pub out: Linear,
 }
 
 /// Buffers of a step, shared by all layers.
 pub(crate) struct Scratch {
+    /// Queries and keys before their norms, if they have some. (T, H·K), (T, G·K)
+    pub raw: [Vec<f32>; 2],
     /// (T, H·K), (T, G·K), (T, G·K)
-    query: Vec<f32>,
-    key: Vec<f32>,
-    value: Vec<f32>,
+    pub query: Vec<f32>,
+    pub key: Vec<f32>,
+    pub value: Vec<f32>,
     /// (T, H·K)
-    attended: Activations,
+    pub attended: Activations,
 }
 
 impl Scratch {
     pub(crate) fn new(spec: &GqaSpec, tokens: usize, forms: &[Form]) -> Scratch {
         let queries = spec.n_heads * spec.head_dim;
         let keys = spec.n_kv_heads * spec.head_dim;
+        let raw = |width| vec![0.0; if spec.qk_norm { tokens * width } else { 0 }];
         Scratch {
+            raw: [raw(queries), raw(keys)],
             query: vec![0.0; tokens * queries],
             key: vec![0.0; tokens * keys],
             value: vec![0.0; tokens * keys],
@@ -76,12 +81,12 @@ impl Gqa {
         Ok(Gqa {
             spec: spec.clone(),
             norm_eps: loader.spec.norm_eps,
-            query: loader.matrix(Slot::Query, layer, (queries, dim))?,
-            key: loader.matrix(Slot::Key, layer, (keys, dim))?,
-            value: loader.matrix(Slot::Value, layer, (keys, dim))?,
+            query: loader.matrix(Slot::Query, layer, (queries, dim))?.into(),
+            key: loader.matrix(Slot::Key, layer, (keys, dim))?.into(),
+            value: loader.matrix(Slot::Value, layer, (keys, dim))?.into(),
             biases: spec.qkv_bias.then(biases).transpose()?,
             norms: spec.qk_norm.then(norms).transpose()?,
-            out: loader.matrix(Slot::AttentionOut, layer, (dim, queries))?,
+            out: loader.matrix(Slot::AttentionOut, layer, (dim, queries))?.into(),
         })
     }
 
@@ -99,17 +104,21 @@ impl Gqa {
         let key = &mut scratch.key[..n_tokens * n_kv_heads * head_dim];
         let value = &mut scratch.value[..n_tokens * n_kv_heads * head_dim];
         x.prepare_for(pool, &[&self.query, &self.key, &self.value]);
-        matmul(pool, query, x, &self.query);
-        matmul(pool, key, x, &self.key);
-        matmul(pool, value, x, &self.value);
+        linear::product(pool, query, x, &self.query);
+        linear::product(pool, key, x, &self.key);
+        linear::product(pool, value, x, &self.value);
         if let Some([query_bias, key_bias, value_bias]) = &self.biases {
             bias::add(pool, query, query_bias);
             bias::add(pool, key, key_bias);
             bias::add(pool, value, value_bias);
         }
         if let Some([query_norm, key_norm]) = &self.norms {
-            rmsnorm::forward_heads(pool, query, n_heads * head_dim, query_norm, self.norm_eps);
-            rmsnorm::forward_heads(pool, key, n_kv_heads * head_dim, key_norm, self.norm_eps);
+            let [raw_query, raw_key] = &mut scratch.raw;
+            let (raw_query, raw_key) = (&mut raw_query[..query.len()], &mut raw_key[..key.len()]);
+            raw_query.copy_from_slice(query);
+            raw_key.copy_from_slice(key);
+            rmsnorm::forward(pool, query, raw_query, query_norm, self.norm_eps);
+            rmsnorm::forward(pool, key, raw_key, key_norm, self.norm_eps);
         }
         for (x, n_heads) in [(&mut *query, n_heads), (&mut *key, n_kv_heads)] {
             let stride = n_heads * head_dim;
@@ -126,7 +135,7 @@ impl Gqa {
             attention::forward(pool, attended, query, cache, spans, (shape, scale));
         });
         scratch.attended.prepare_for(pool, &[&self.out]);
-        matmul(pool, y, &scratch.attended, &self.out);
+        linear::product(pool, y, &scratch.attended, &self.out);
     }
 
     pub(crate) fn matrices(&self) -> [&Panels; 4] {

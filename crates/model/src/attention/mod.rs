@@ -1,7 +1,7 @@
 //! The attention part of a layer, of either kind.
 
-mod gqa;
-mod mla;
+pub(crate) mod gqa;
+pub(crate) mod mla;
 
 use panels::{Activations, Form, Panels};
 use par::Pool;

@@ -13,6 +13,8 @@ mod store;
 use panels::Panels;
 use par::Pool;
 
+use crate::linear::Linear;
+
 pub use footprint::Footprint;
 pub(crate) use loads::Loads;
 pub(crate) use sources::Sources;
@@ -42,9 +44,9 @@ pub enum Guess {
 /// The matrices of one expert.
 pub(crate) struct Expert {
     /// (F, D), (F, D), (D, F)
-    pub gate: Panels,
-    pub up: Panels,
-    pub down: Panels,
+    pub gate: Linear,
+    pub up: Linear,
+    pub down: Linear,
 }
 
 /// What all sparse layers take turns with.
@@ -60,7 +62,7 @@ impl Expert {
     }
 
     fn matrices_mut(&mut self) -> [&mut Panels; 3] {
-        [&mut self.gate, &mut self.up, &mut self.down]
+        [&mut self.gate.w, &mut self.up.w, &mut self.down.w]
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -69,7 +71,8 @@ impl Expert {
 
     /// Room for an expert of that shape.
     fn zeros(shape: &sources::Shape) -> Expert {
-        let [gate, up, down] = shape.0.map(|m| Panels::zeros(m.quant, m.rows, m.cols));
+        let [gate, up, down] =
+            shape.0.map(|m| Linear::from(Panels::zeros(m.quant, m.rows, m.cols)));
         Expert { gate, up, down }
     }
 

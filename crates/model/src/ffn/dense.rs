@@ -1,32 +1,38 @@
 //! One SwiGLU that every token goes through.
 
 use ops::swiglu;
-use panels::{Activations, Form, Panels, matmul};
+use panels::{Activations, Form, Panels};
 use par::Pool;
 use spec::Slot;
 
 use super::Product;
 use crate::error::Error;
+use crate::linear::{self, Linear};
 use crate::weights::Loader;
 
 /// The weights of a SwiGLU.
 pub(crate) struct Dense {
     /// (F, D), (F, D), (D, F)
-    gate: Panels,
-    up: Panels,
-    down: Panels,
+    pub gate: Linear,
+    pub up: Linear,
+    pub down: Linear,
 }
 
 /// Buffers of a step, shared by all layers.
 pub(crate) struct Scratch {
     /// (T, F)
-    gate: Activations,
-    up: Vec<f32>,
+    pub gate: Vec<f32>,
+    pub up: Vec<f32>,
+    pub hidden: Activations,
 }
 
 impl Scratch {
     pub(crate) fn new(hidden: usize, tokens: usize, forms: &[Form]) -> Scratch {
-        Scratch { gate: Activations::new(tokens, hidden, forms), up: vec![0.0; tokens * hidden] }
+        Scratch {
+            gate: vec![0.0; tokens * hidden],
+            up: vec![0.0; tokens * hidden],
+            hidden: Activations::new(tokens, hidden, forms),
+        }
     }
 }
 
@@ -44,9 +50,9 @@ impl Dense {
     ) -> Result<Dense, Error> {
         let dim = loader.spec.dim;
         Ok(Dense {
-            gate: loader.matrix(gate, layer, (hidden, dim))?,
-            up: loader.matrix(up, layer, (hidden, dim))?,
-            down: loader.matrix(down, layer, (dim, hidden))?,
+            gate: loader.matrix(gate, layer, (hidden, dim))?.into(),
+            up: loader.matrix(up, layer, (hidden, dim))?.into(),
+            down: loader.matrix(down, layer, (dim, hidden))?.into(),
         })
     }
 
@@ -60,13 +66,13 @@ impl Dense {
     ) {
         let (n_tokens, hidden) = (x.rows(), self.gate.rows());
         x.prepare_for(pool, &[&self.gate, &self.up]);
-        let gate = scratch.gate.resize(n_tokens, hidden);
+        let gate = &mut scratch.gate[..n_tokens * hidden];
         let up = &mut scratch.up[..n_tokens * hidden];
-        matmul(pool, gate, x, &self.gate);
-        matmul(pool, up, x, &self.up);
-        swiglu::forward(pool, gate, up);
-        scratch.gate.prepare_for(pool, &[&self.down]);
-        matmul(pool, y, &scratch.gate, &self.down);
+        linear::product(pool, gate, x, &self.gate);
+        linear::product(pool, up, x, &self.up);
+        swiglu::forward(pool, scratch.hidden.resize(n_tokens, hidden), gate, up);
+        scratch.hidden.prepare_for(pool, &[&self.down]);
+        linear::product(pool, y, &scratch.hidden, &self.down);
     }
 
     pub(crate) fn products(&self, tell: &mut dyn FnMut(Product<'_>)) {

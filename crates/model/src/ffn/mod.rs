@@ -1,7 +1,7 @@
 //! The feed-forward part of a layer, of either kind.
 
-mod dense;
-mod moe;
+pub(crate) mod dense;
+pub(crate) mod moe;
 
 use panels::{Activations, Form, Panels};
 use par::Pool;
@@ -18,11 +18,10 @@ pub(crate) enum Ffn {
     Moe(Box<moe::Moe>),
 }
 
-/// Buffers that all layers share, and the experts that sparse layers take turns with.
+/// Buffers that all layers share.
 pub(crate) struct Scratch {
-    dense: dense::Scratch,
-    moe: Option<moe::Scratch>,
-    pub routed: Routed,
+    pub dense: dense::Scratch,
+    pub moe: Option<moe::Scratch>,
 }
 
 /// A matrix product of a step.
@@ -45,13 +44,14 @@ impl Ffn {
         })
     }
 
-    /// y (T, D) from the normed rows x (T, D). `next` is the next layer's part.
+    /// y (T, D) from the normed rows x (T, D). `next` is the next layer's part. What the backward
+    /// pass needs stays in `scratch`.
     pub(crate) fn forward(
         &self,
         pool: &Pool,
         y: &mut [f32],
         x: &mut Activations,
-        scratch: &mut Scratch,
+        (scratch, routed): (&mut Scratch, &mut Routed),
         next: Option<&Ffn>,
     ) -> Result<(), Error> {
         match self {
@@ -62,7 +62,7 @@ impl Ffn {
                     Ffn::Moe(moe) => Some(&**moe),
                     Ffn::Dense(_) => None,
                 });
-                let scratch = (own, &mut scratch.dense, &mut scratch.routed);
+                let scratch = (own, &mut scratch.dense, routed);
                 moe.forward(pool, y, x, scratch, next)?;
             }
         }
@@ -93,13 +93,20 @@ impl Ffn {
 }
 
 impl Scratch {
+    /// Stirs the experts that each token chose in this layer into its mark. (T)
+    pub(crate) fn mark(&self, marks: &mut [u64], ffn: &Ffn) {
+        if let (Ffn::Moe(moe), Some(scratch)) = (ffn, &self.moe) {
+            scratch.mark(marks, moe.spec.n_chosen);
+        }
+    }
+
     /// Bytes of the experts that were read since the last call.
     pub(crate) fn take_bytes_read(&mut self) -> u64 {
         self.moe.as_mut().map_or(0, |moe| std::mem::take(&mut moe.bytes_read))
     }
 
     /// Buffers for steps of up to `tokens` tokens.
-    pub(crate) fn new(spec: &ModelSpec, tokens: usize, forms: &[Form], routed: Routed) -> Scratch {
+    pub(crate) fn new(spec: &ModelSpec, tokens: usize, forms: &[Form]) -> Scratch {
         let hidden = spec.layers.iter().map(|layer| match &layer.ffn {
             FfnSpec::Dense { hidden } => *hidden,
             FfnSpec::Moe(moe) => moe.shared_hidden,
@@ -109,6 +116,6 @@ impl Scratch {
             FfnSpec::Moe(moe) => Some(moe::Scratch::new(moe, spec.dim, tokens, forms)),
             FfnSpec::Dense { .. } => None,
         });
-        Scratch { dense: dense::Scratch::new(hidden, tokens, forms), moe, routed }
+        Scratch { dense: dense::Scratch::new(hidden, tokens, forms), moe }
     }
 }

@@ -13,25 +13,26 @@ use super::dense::{self, Dense};
 use crate::error::Error;
 use crate::experts::{Expert, Routed, Store};
 use crate::groups::{Groups, recycle};
+use crate::linear;
 use crate::weights::Loader;
 
 /// The weights of a layer's router and experts.
 pub(crate) struct Moe {
     /// Which layer of the model this is.
     layer: usize,
-    spec: MoeSpec,
+    pub(super) spec: MoeSpec,
     /// (E, D)
-    router: Panels,
+    pub router: Panels,
     /// (E)
     selection_bias: Option<Vec<f32>>,
-    experts: Experts,
+    pub experts: Experts,
     /// Types of an expert's gate, up and down.
     types: [QuantType; 3],
-    shared: Option<Dense>,
+    pub shared: Option<Dense>,
 }
 
 /// The routed experts of a layer.
-enum Experts {
+pub(crate) enum Experts {
     /// (E)
     Resident(Vec<Expert>),
     /// In the step's [`Store`].
@@ -44,27 +45,28 @@ const GUESS_TOKENS_MAX: usize = 4;
 /// Buffers of a step, shared by all layers.
 pub(crate) struct Scratch {
     /// (T, E), (E)
-    logits: Vec<f32>,
+    pub logits: Vec<f32>,
     choice: Vec<f32>,
     /// (T, k)
-    chosen: Vec<u32>,
-    weights: Vec<f32>,
+    pub chosen: Vec<u32>,
+    pub weights: Vec<f32>,
     /// Experts that were chosen at all, in the order in which they are computed. (≤ E)
-    used: Vec<u32>,
+    pub used: Vec<u32>,
     /// Where each expert is in `used`. (E)
     ranks: Vec<u32>,
     /// The slots t·k + i by the rank of the expert that was chosen: the token of each. (T·k)
-    tokens: Vec<u32>,
+    pub tokens: Vec<u32>,
     /// Where each slot lies in `tokens`. (T·k)
-    places: Vec<u32>,
+    pub places: Vec<u32>,
     /// Where the slots of each of `used` begin in `tokens`, and where the last ones end. (≤ E + 1)
     starts: Vec<u32>,
     /// The choice that the next layer may make. (guessed tokens, k)
     guessed: Vec<u32>,
     guessed_weights: Vec<f32>,
     /// (T·k, F) in the order of `tokens`; of the experts that are computed together only.
-    hidden: Activations,
-    up: Vec<f32>,
+    pub gate: Vec<f32>,
+    pub up: Vec<f32>,
+    pub hidden: Activations,
     /// (T·k, D) in the order of `tokens`
     out: Vec<f32>,
     groups: Groups,
@@ -87,11 +89,23 @@ impl Scratch {
             starts: Vec::with_capacity(spec.n_experts + 1),
             guessed: vec![0; GUESS_TOKENS_MAX * spec.n_chosen],
             guessed_weights: vec![0.0; GUESS_TOKENS_MAX * spec.n_chosen],
-            hidden: Activations::new(slots, spec.hidden, forms),
+            gate: vec![0.0; slots * spec.hidden],
             up: vec![0.0; slots * spec.hidden],
+            hidden: Activations::new(slots, spec.hidden, forms),
             out: vec![0.0; slots * dim],
             groups: Groups::with_capacity(spec.n_experts),
             bytes_read: 0,
+        }
+    }
+
+    /// Stirs each token's chosen experts into its mark. (T)
+    pub(super) fn mark(&self, marks: &mut [u64], n_chosen: usize) {
+        // The golden ratio, odd: an order of choices is another mark.
+        const STIR: u64 = 0x9e37_79b9_7f4a_7c15;
+        for (mark, chosen) in marks.iter_mut().zip(self.chosen.chunks_exact(n_chosen)) {
+            for &expert in chosen {
+                *mark = (mark.rotate_left(23) ^ u64::from(expert + 1)).wrapping_mul(STIR);
+            }
         }
     }
 
@@ -130,7 +144,7 @@ impl Scratch {
     }
 
     /// The slots of an expert of that rank, as places in `tokens`.
-    fn slots(&self, rank: usize) -> Range<usize> {
+    pub(crate) fn slots(&self, rank: usize) -> Range<usize> {
         self.starts[rank] as usize..self.starts[rank + 1] as usize
     }
 }
@@ -267,7 +281,7 @@ impl Moe {
             s.bytes_read += expert.bytes() as u64;
         }
         let mut list: Vec<Group<'_>> = std::mem::take(&mut s.groups);
-        let gate = s.hidden.resize(slots.len(), self.spec.hidden);
+        let gate = &mut s.gate[..slots.len() * self.spec.hidden];
         let up = &mut s.up[..slots.len() * self.spec.hidden];
         for (y, is_up) in [(&mut *gate, false), (&mut *up, true)] {
             list = recycle(list);
@@ -278,20 +292,28 @@ impl Moe {
                 Group { w, rows: Rows::Picked(rows) }
             }));
             matmul_grouped(pool, y, x, &list);
-        }
-        swiglu::forward(pool, gate, up);
-        let mut list = recycle(list);
-        for rank in ranks {
-            let down = &expert(s.used[rank]).down;
-            let (from, to) = (s.starts[rank] as usize, s.starts[rank + 1] as usize);
-            s.hidden.prepare(pool, down.form());
-            list.push(Group {
-                w: down,
-                rows: Rows::Run { from: from - slots.start, len: to - from },
+            let adapted = ranks.clone().map(|rank| {
+                let expert = expert(s.used[rank]);
+                let w = if is_up { &expert.up } else { &expert.gate };
+                (w, Rows::Picked(&s.tokens[s.starts[rank] as usize..s.starts[rank + 1] as usize]))
             });
+            linear::adapt(pool, y, x, adapted);
+        }
+        swiglu::forward(pool, s.hidden.resize(slots.len(), self.spec.hidden), gate, up);
+        let mut list = recycle(list);
+        let run = |rank: usize| {
+            let (from, to) = (s.starts[rank] as usize, s.starts[rank + 1] as usize);
+            Rows::Run { from: from - slots.start, len: to - from }
+        };
+        for rank in ranks.clone() {
+            let down = &expert(s.used[rank]).down;
+            s.hidden.prepare(pool, down.form());
+            list.push(Group { w: down, rows: run(rank) });
         }
         let out = &mut s.out[slots.start * x.cols()..slots.end * x.cols()];
         matmul_grouped(pool, out, &s.hidden, &list);
+        let adapted = ranks.map(|rank| (&expert(s.used[rank]).down, run(rank)));
+        linear::adapt(pool, out, &s.hidden, adapted);
         s.groups = recycle(list);
     }
 
@@ -359,6 +381,11 @@ fn experts(
     let (gate, up, down) = (matrices(gate)?, matrices(up)?, matrices(down)?);
     let types = [&gate, &up, &down].map(|matrices| matrices[0].quant_type());
     let experts = gate.into_iter().zip(up).zip(down);
-    let experts = experts.map(|((gate, up), down)| Expert { gate, up, down }).collect();
+    let experts = experts.map(|((gate, up), down)| Expert {
+        gate: gate.into(),
+        up: up.into(),
+        down: down.into(),
+    });
+    let experts = experts.collect();
     Ok((Experts::Resident(experts), types))
 }

@@ -11,7 +11,7 @@ mod weights;
 use ops::attention::Spans;
 use ops::element::Element;
 use ops::{latent_attention, rmsnorm, rope};
-use panels::{Activations, Form, Group, Panels, Rows, matmul, matmul_grouped};
+use panels::{Activations, Form, Group, Panels, Rows, matmul_grouped};
 use par::{Chunks, Pool};
 use spec::{MlaSpec, Slot};
 
@@ -19,58 +19,59 @@ use super::{Angles, Step};
 use crate::error::Error;
 use crate::groups::{Groups, recycle};
 use crate::kv::{LayerKv, mla_shape, with_elements};
+use crate::linear::{self, Linear};
 use crate::weights::Loader;
 
 /// The weights of a layer's attention.
 pub(crate) struct Mla {
     spec: MlaSpec,
     norm_eps: f32,
-    query: Query,
+    pub query: Query,
     /// (R + rope, D)
-    latent_down: Panels,
+    pub latent_down: Linear,
     /// (R)
-    latent_norm: Vec<f32>,
+    pub latent_norm: Vec<f32>,
     /// Of each head (R, nope): a query to the latent.
-    key_up: Vec<Panels>,
+    pub key_up: Vec<Linear>,
     /// Of each head (value, R): the latent to a value.
-    value_up: Vec<Panels>,
+    pub value_up: Vec<Linear>,
     /// (D, H·value)
-    out: Panels,
+    pub out: Linear,
     /// For prompts in the plain form, if that was asked for.
     plain: Option<plain::Plain>,
 }
 
-enum Query {
+pub(crate) enum Query {
     /// (H·(nope + rope), D)
-    Whole(Panels),
+    Whole(Linear),
     /// (query rank, D), (query rank), (H·(nope + rope), query rank)
-    Ranked { down: Panels, norm: Vec<f32>, up: Panels },
+    Ranked { down: Linear, norm: Vec<f32>, up: Linear },
 }
 
 /// Buffers of a step, shared by all layers.
 pub(crate) struct Scratch {
     /// (T, query rank)
-    query_down: Vec<f32>,
-    query_ranked: Activations,
+    pub query_down: Vec<f32>,
+    pub query_ranked: Activations,
     /// (T, H, nope + rope)
-    query: Vec<f32>,
+    pub query: Vec<f32>,
     /// (T·H, nope)
-    query_nope: Activations,
+    pub query_nope: Activations,
     /// (H, T, R)
-    query_latent: Vec<f32>,
+    pub query_latent: Vec<f32>,
     /// (T, groups, R + rope, 16)
     query_lanes: Vec<f32>,
     /// (T, R + rope)
-    down: Vec<f32>,
+    pub down: Vec<f32>,
     /// (T, R), (T, rope)
-    latent: Vec<f32>,
-    key: Vec<f32>,
+    pub latent: Vec<f32>,
+    pub key: Vec<f32>,
     /// (T·groups·16, R)
-    attended: Activations,
+    pub attended: Activations,
     /// (H, T, value)
-    values: Vec<f32>,
+    pub values: Vec<f32>,
     /// (T, H·value)
-    out: Activations,
+    pub out: Activations,
     /// For each head the rows of its queries in (T·H), and of its sums in (T·groups·16).
     query_rows: Vec<u32>,
     sum_rows: Vec<u32>,
@@ -114,11 +115,11 @@ impl Mla {
         let dim = loader.spec.dim;
         let queries = spec.n_heads * (spec.nope_dim + spec.rope_dim);
         let query = match spec.query_rank {
-            None => Query::Whole(loader.matrix(Slot::Query, layer, (queries, dim))?),
+            None => Query::Whole(loader.matrix(Slot::Query, layer, (queries, dim))?.into()),
             Some(rank) => Query::Ranked {
-                down: loader.matrix(Slot::QueryDown, layer, (rank, dim))?,
+                down: loader.matrix(Slot::QueryDown, layer, (rank, dim))?.into(),
                 norm: loader.vector(Slot::QueryDownNorm, layer, rank)?,
-                up: loader.matrix(Slot::QueryUp, layer, (queries, rank))?,
+                up: loader.matrix(Slot::QueryUp, layer, (queries, rank))?.into(),
             },
         };
         let (key_up, value_up) = weights::latent_up(loader, layer, spec)?;
@@ -126,11 +127,13 @@ impl Mla {
             spec: spec.clone(),
             norm_eps: loader.spec.norm_eps,
             query,
-            latent_down: loader.matrix(Slot::LatentDown, layer, (width, dim))?,
+            latent_down: loader.matrix(Slot::LatentDown, layer, (width, dim))?.into(),
             latent_norm: loader.vector(Slot::LatentNorm, layer, spec.latent_rank)?,
-            key_up,
-            value_up,
-            out: loader.matrix(Slot::AttentionOut, layer, (dim, spec.n_heads * spec.value_dim))?,
+            key_up: key_up.into_iter().map(Linear::from).collect(),
+            value_up: value_up.into_iter().map(Linear::from).collect(),
+            out: loader
+                .matrix(Slot::AttentionOut, layer, (dim, spec.n_heads * spec.value_dim))?
+                .into(),
             plain: None,
         })
     }
@@ -168,7 +171,7 @@ impl Mla {
             }
         });
         scratch.out.prepare_for(pool, &[&self.out]);
-        matmul(pool, y, &scratch.out, &self.out);
+        linear::product(pool, y, &scratch.out, &self.out);
     }
 
     /// Leaves what each token's heads attended to in `out`, by the absorbed form.
@@ -233,12 +236,12 @@ impl Mla {
         match &self.query {
             Query::Whole(whole) => {
                 x.prepare_for(pool, &[whole]);
-                matmul(pool, query, x, whole);
+                linear::product(pool, query, x, whole);
             }
             Query::Ranked { down, norm, up } => {
                 x.prepare_for(pool, &[down]);
                 let small = &mut scratch.query_down[..n_tokens * norm.len()];
-                matmul(pool, small, x, down);
+                linear::product(pool, small, x, down);
                 let ranked = &mut scratch.query_ranked;
                 rmsnorm::forward(
                     pool,
@@ -248,7 +251,7 @@ impl Mla {
                     self.norm_eps,
                 );
                 ranked.prepare_for(pool, &[up]);
-                matmul(pool, query, ranked, up);
+                linear::product(pool, query, ranked, up);
             }
         }
         let pairing = self.spec.rope.pairing;
@@ -290,7 +293,7 @@ impl Mla {
         let width = rank + rope_dim;
         x.prepare_for(pool, &[&self.latent_down]);
         let down = &mut scratch.down[..n_tokens * width];
-        matmul(pool, down, x, &self.latent_down);
+        linear::product(pool, down, x, &self.latent_down);
         let latent = &mut scratch.latent[..n_tokens * rank];
         let key = &mut scratch.key[..n_tokens * rope_dim];
         let rows = latent.chunks_exact_mut(rank).zip(key.chunks_exact_mut(rope_dim));
@@ -331,7 +334,8 @@ impl Mla {
         };
         let n_query = if self.spec.query_rank.is_some() { 2 } else { 1 };
         let heads = self.key_up.iter().chain(&self.value_up);
-        query.into_iter().take(n_query).chain([&self.latent_down, &self.out]).chain(heads)
+        let all = query.into_iter().take(n_query).chain([&self.latent_down, &self.out]);
+        all.chain(heads).map(|linear| &linear.w)
     }
 
     fn matrices(&self) -> impl Iterator<Item = &Panels> {
@@ -361,18 +365,20 @@ fn product_by_head(
     pool: &Pool,
     y: &mut [f32],
     x: &Activations,
-    (heads, rows): (&[Panels], &[u32]),
+    (heads, rows): (&[Linear], &[u32]),
     groups: &mut Groups,
 ) {
     let mut list: Vec<Group<'_>> = std::mem::take(groups);
     let rows = rows.chunks_exact(rows.len() / heads.len());
-    list.extend(heads.iter().zip(rows).map(|(w, rows)| Group { w, rows: Rows::Picked(rows) }));
+    let heads = heads.iter().zip(rows).map(|(w, rows)| (w, Rows::Picked(rows)));
+    list.extend(heads.clone().map(|(w, rows)| Group { w, rows }));
     matmul_grouped(pool, y, x, &list);
+    linear::adapt(pool, y, x, heads);
     *groups = recycle(list);
 }
 
 /// Heads may differ in type where a file mixes types; all forms that one reads are made.
-fn prepare_all(pool: &Pool, x: &mut Activations, heads: &[Panels]) {
+fn prepare_all(pool: &Pool, x: &mut Activations, heads: &[Linear]) {
     for head in heads {
         x.prepare(pool, head.form());
     }

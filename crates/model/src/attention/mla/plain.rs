@@ -15,6 +15,7 @@ use par::{Chunks, Pool};
 use spec::MlaSpec;
 
 use crate::kv::mla_shape;
+use crate::linear::Linear;
 
 /// Heads whose keys and values are in memory at once.
 const HEADS: usize = 4;
@@ -68,7 +69,7 @@ impl<E: Element> Prompt<'_, E> {
         &self,
         pool: &Pool,
         out: &mut [f32],
-        (plain, value_up): (&Plain, &[Panels]),
+        (plain, value_up): (&Plain, &[Linear]),
         s: &mut Scratch,
     ) {
         let MlaSpec { n_heads, nope_dim, rope_dim, value_dim, .. } = *self.spec;
@@ -103,11 +104,12 @@ impl<E: Element> Prompt<'_, E> {
     }
 
     /// Widens the cached rows of the sequence, the latent and the roped part apart.
-    fn gather(&self, pool: &Pool, (plain, value_up): (&Plain, &[Panels]), s: &mut Scratch) {
+    fn gather(&self, pool: &Pool, (plain, value_up): (&Plain, &[Linear]), s: &mut Scratch) {
         let shape = mla_shape(self.spec);
         let (rank, rope) = (shape.latent_rank, shape.rope_dim);
         let n = self.span.position + self.span.n_tokens;
-        let mut forms: Vec<_> = plain.key.iter().chain(value_up).map(Panels::form).collect();
+        let mut forms: Vec<_> =
+            plain.key.iter().chain(value_up.iter().map(|up| &up.w)).map(Panels::form).collect();
         forms.sort();
         forms.dedup();
         if s.capacity < n || s.latents.is_none() {
@@ -135,7 +137,7 @@ impl<E: Element> Prompt<'_, E> {
     fn keys_and_values(
         &self,
         pool: &Pool,
-        (plain, value_up): (&Plain, &[Panels]),
+        (plain, value_up): (&Plain, &[Linear]),
         heads: std::ops::Range<usize>,
         shape: attention::Shape,
         s: &mut Scratch,

@@ -1,0 +1,285 @@
+//! Reinforcement learning: the loop.
+//!
+//! A step is a sentence; start at [`Rl::step`].
+
+mod ready;
+mod tell;
+
+use std::time::Instant;
+
+use model::Decoder;
+use serde::{Deserialize, Serialize};
+use verifiers::Verifier;
+
+use crate::Error;
+use crate::batch::{self, How, Learned};
+use crate::checkpoint::Folder;
+use crate::config::Config;
+use crate::data::Problem;
+use crate::groups::{self, Group, Put, Sample, give_advantages};
+use crate::loss::aggregate::Constants;
+use crate::pack::shares;
+use crate::picker::{self, Picker};
+use crate::report::Report;
+use crate::reward::{self, Overlong, Reward, Written};
+use crate::rollout::{self, rollout};
+use crate::roof::Roof;
+use crate::trainee::Trainee;
+use crate::watch::Watch;
+
+/// A run of reinforcement learning.
+pub struct Rl {
+    config: Config,
+    run: String,
+    pub trainee: Trainee,
+    problems: Vec<Problem>,
+    verifier: Box<dyn Verifier>,
+    picker: Picker,
+    reference: Option<Reference>,
+    folder: Folder,
+    roof: Roof,
+    /// Steps that are done.
+    step: u64,
+    /// The newest step of which there is a checkpoint.
+    saved: u64,
+}
+
+/// What the policy is kept near.
+struct Reference {
+    decoder: Decoder,
+    /// Its numbers, where it is replaced now and then.
+    values: Option<Vec<Vec<f32>>>,
+}
+
+/// What a checkpoint keeps of the loop.
+#[derive(Serialize, Deserialize)]
+struct State {
+    step: u64,
+    picker: picker::State,
+}
+
+/// What a rollout came to, with the groups that were left out.
+struct Rolled {
+    groups: Vec<Group>,
+    /// Of all that were written.
+    n_groups: usize,
+    n_dead: usize,
+    n_all_right: usize,
+    n_batches: usize,
+    n_tokens: usize,
+    seconds: f64,
+}
+
+impl Rl {
+    /// Trains to the last step, or until `watch` stops it; then writes the model.
+    ///
+    /// # Errors
+    ///
+    /// What ends it before: the newest checkpoint stays.
+    pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<(), Error> {
+        while self.step < self.config.train.steps && !watch.is_stopped() {
+            let report = self.step()?;
+            watch.report(&report);
+            let every = self.config.checkpoint.every;
+            if every > 0 && self.step.is_multiple_of(every) {
+                self.save()?;
+            }
+        }
+        if self.saved != self.step {
+            self.save()?;
+        }
+        let out = self.config.out.join("model");
+        self.trainee.write(&out)?;
+        let (step, digest) = (self.step, self.trainee.digest());
+        watch.note(&format!("step {step}: the model is in {}, weights {digest}", out.display()));
+        Ok(())
+    }
+
+    /// One step: the model answers, the answers are compared within their groups, and the weights
+    /// follow what was better.
+    ///
+    /// # Errors
+    ///
+    /// Numbers that are not finite; answers that can't be written.
+    pub fn step(&mut self) -> Result<Report, Error> {
+        self.replace_reference()?;
+        let mut rolled = self.roll_out()?;
+        give_advantages(&mut rolled.groups, self.config.loss.advantage);
+        let batch = self.learnable(&rolled.groups);
+        let start = Instant::now();
+        let mut learned = Vec::new();
+        for share in shares(batch.len(), self.config.train.minibatches) {
+            let found = self.learn(&batch[share], learned.is_empty())?;
+            learned.push((found, self.trainee.update()?));
+        }
+        self.step += 1;
+        let seconds = start.elapsed().as_secs_f64();
+        let mut report = self.tell(&rolled, &learned, seconds);
+        if let Some(imbalance) = self.trainee.expert_imbalance() {
+            report.add("expert imbalance", imbalance);
+        }
+        Ok(report)
+    }
+
+    /// Answers until there are enough groups that teach, or as often as it may be tried.
+    fn roll_out(&mut self) -> Result<Rolled, Error> {
+        let start = Instant::now();
+        let wanted = self.config.rollout.prompts;
+        let mut rolled = Rolled {
+            groups: Vec::new(),
+            n_groups: 0,
+            n_dead: 0,
+            n_all_right: 0,
+            n_batches: 0,
+            n_tokens: 0,
+            seconds: 0.0,
+        };
+        let keeps_dead = self.config.rollout.dynamic_batches_max == 1;
+        while rolled.groups.len() < wanted
+            && rolled.n_batches < self.config.rollout.dynamic_batches_max
+        {
+            rolled.n_batches += 1;
+            for group in self.write_groups(wanted)? {
+                rolled.n_groups += 1;
+                rolled.n_tokens +=
+                    group.samples.iter().map(|sample| sample.answer.tokens.len()).sum::<usize>();
+                let (n, n_right) = (group.samples.len(), group.n_right());
+                self.picker.learn(group.difficulty, n, n_right);
+                rolled.n_dead += usize::from(group.is_dead());
+                rolled.n_all_right += usize::from(n_right == n);
+                if (keeps_dead || !group.is_dead()) && rolled.groups.len() < wanted {
+                    rolled.groups.push(group);
+                }
+            }
+        }
+        rolled.seconds = start.elapsed().as_secs_f64();
+        Ok(rolled)
+    }
+
+    /// Groups for the next so many rows, answered and scored.
+    pub fn write_groups(&mut self, n: usize) -> Result<Vec<Group>, Error> {
+        let mut puts: Vec<Put> = Vec::new();
+        for _ in 0..n {
+            let (row, visit) = self.picker.pick();
+            let problem = &self.problems[row];
+            puts.extend(groups::put(&self.trainee.prompts, problem, (row, visit), &self.config)?);
+        }
+        let asks: Vec<_> = puts.iter().map(|put| put.ask.clone()).collect();
+        let settings = rollout::Settings {
+            tokens_max: self.config.rollout.tokens_max,
+            temperature: self.config.rollout.temperature,
+            together: self.config.rollout.together,
+            stops: self.trainee.prompts.stops(),
+            salt: self.trainee.version,
+        };
+        let answers = rollout(&mut self.trainee.core, &asks, &settings)?;
+        let mut groups: Vec<Group> = Vec::new();
+        let mut written: Vec<Vec<Written>> = Vec::new();
+        let mut before = None;
+        let halves = puts.len() / n.max(1);
+        for (i, (put, answers)) in puts.iter().zip(answers).enumerate() {
+            let (samples, texts): (Vec<Sample>, Vec<Written>) =
+                groups::read(&self.trainee.prompts, put, answers).into_iter().unzip();
+            // The halves of a group come one after the other.
+            if before == Some(put.row) && i % halves != 0 {
+                groups.last_mut().expect("a half came before").samples.extend(samples);
+                written.last_mut().expect("a half came before").extend(texts);
+            } else {
+                let difficulty = self.problems[put.row].difficulty;
+                groups.push(Group { row: put.row, difficulty, samples });
+                written.push(texts);
+            }
+            before = Some(put.row);
+        }
+        let settings = self.reward_settings();
+        for (group, written) in groups.iter_mut().zip(&written) {
+            let what = (&self.problems[group.row].task, &*self.verifier);
+            let rewards: Vec<Reward> = reward::rewards(written, what, &settings, self.step);
+            for (sample, reward) in group.samples.iter_mut().zip(rewards) {
+                sample.reward = reward;
+            }
+        }
+        Ok(groups)
+    }
+
+    fn reward_settings(&self) -> reward::Settings {
+        let section = &self.config.reward;
+        let longest = self.config.rollout.tokens_max;
+        let cache = (longest as f32 * section.overlong_share) as usize;
+        reward::Settings {
+            wrong: section.wrong,
+            format: section.format,
+            length: section.length,
+            overlong: (cache > 0).then_some(Overlong { longest, cache }),
+            mode: section.mode,
+        }
+    }
+
+    /// The answers that something can be learned from.
+    fn learnable(&self, groups: &[Group]) -> Vec<Sample> {
+        let masks = self.config.reward.mask_truncated;
+        let live = groups.iter().filter(|group| !group.is_dead());
+        let samples = live.flat_map(|group| &group.samples);
+        samples.filter(|sample| !(masks && sample.is_truncated())).cloned().collect()
+    }
+
+    fn learn(&mut self, samples: &[Sample], is_first: bool) -> Result<Learned, Error> {
+        let how = How {
+            loss: self.config.loss.settings(),
+            aggregate: self.config.loss.aggregate,
+            constants: Constants {
+                longest: self.config.rollout.tokens_max,
+                mode_share: self.config.loss.mode_share,
+            },
+            temperature: self.config.rollout.temperature,
+            pass_tokens: self.config.train.pass_tokens,
+            is_first,
+        };
+        let samples: Vec<&Sample> = samples.iter().collect();
+        let reference = self.reference.as_ref().map(|reference| &reference.decoder);
+        let learned = batch::learn(&mut self.trainee, &samples, reference, &how)?;
+        let (step, kept) = (self.step + 1, self.saved);
+        for (what, number) in
+            [("the loss", learned.loss), ("a log-probability", learned.difference)]
+        {
+            if !number.is_finite() {
+                return Err(Error::NotFinite { step, what: what.into(), kept });
+            }
+        }
+        Ok(learned)
+    }
+
+    /// Takes the policy as it is for the reference, as often as that is wanted.
+    fn replace_reference(&mut self) -> Result<(), Error> {
+        let every = self.config.loss.reference_every;
+        if let Some(reference) = &mut self.reference
+            && every > 0
+            && self.step > 0
+            && self.step.is_multiple_of(every)
+        {
+            reference.values = Some(self.trainee.values());
+            reference.decoder = self.trainee.frozen()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be: the one before stays.
+    pub fn save(&mut self) -> Result<(), Error> {
+        let state = State { step: self.step, picker: self.picker.state.clone() };
+        let state = serde_json::to_value(&state)?;
+        let what = (self.step, self.run.as_str());
+        let reference = self.reference.as_ref().and_then(|reference| reference.values.as_deref());
+        self.trainee.save(&self.folder, what, state, reference)?;
+        self.saved = self.step;
+        Ok(())
+    }
+
+    /// Steps that are done.
+    pub fn steps_done(&self) -> u64 {
+        self.step
+    }
+}
