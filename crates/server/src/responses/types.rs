@@ -26,6 +26,7 @@ pub(crate) struct ResponsesRequest {
     /// Handed back as it is.
     pub metadata: Option<Value>,
     /// Nothing is kept, whatever it says.
+    #[expect(dead_code, reason = "described, and of no consequence")]
     pub store: Option<bool>,
     /// Only none is supported: send the whole conversation.
     pub previous_response_id: Option<String>,

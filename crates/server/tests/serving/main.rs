@@ -8,4 +8,7 @@ mod crowds;
 mod faults;
 mod figures;
 mod keys;
+mod messages;
+mod ollama;
+mod responses;
 mod server;
