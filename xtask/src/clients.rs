@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::fetch::command;
 
 /// As pip takes them.
-const PACKAGES: &[&str] = &["openai==3.54.0", "schemathesis==4.32.5"];
+const PACKAGES: &[&str] = &["anthropic==2.12.0", "openai==3.54.0", "schemathesis==4.32.5"];
 
 /// Makes `models/clients`, unless it's there with just these packages.
 pub(crate) fn run(models: &Path) -> anyhow::Result<()> {

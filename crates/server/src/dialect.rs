@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::requests::RequestId;
-use crate::{anthropic, openai};
+use crate::{anthropic, ollama, openai};
 
 /// One way of speaking to us.
 pub(crate) struct Dialect {
@@ -17,7 +17,7 @@ pub(crate) struct Dialect {
 }
 
 /// The first whose path it is speaks; the last one speaks everywhere else.
-const DIALECTS: &[&Dialect] = &[&anthropic::DIALECT, &openai::DIALECT];
+const DIALECTS: &[&Dialect] = &[&anthropic::DIALECT, &ollama::DIALECT, &openai::DIALECT];
 
 /// Who speaks at a path.
 pub(crate) fn of(path: &str) -> &'static Dialect {

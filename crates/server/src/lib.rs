@@ -31,6 +31,7 @@ mod limits;
 mod listen;
 mod live;
 mod metrics;
+mod ollama;
 mod openai;
 mod openapi;
 mod page;

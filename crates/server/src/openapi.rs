@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::openai::types::{Chat, Completion, How};
-use crate::{anthropic, openai, page, responses, status, tokens};
+use crate::{anthropic, ollama, openai, page, responses, status, tokens};
 
 /// The body of a chat.
 #[derive(Deserialize, ToSchema)]
@@ -34,6 +34,7 @@ pub(crate) struct CompletionRequest {
         openai::chat, openai::completions, openai::models, openai::model,
         responses::responses,
         anthropic::messages, anthropic::count_tokens,
+        ollama::chat, ollama::generate, ollama::tags, ollama::show, ollama::version,
         tokens::tokenize, tokens::detokenize,
         page::page, status::health, status::ready, status::metrics, status::live,
         status::openapi,

@@ -5,7 +5,7 @@ use axum::middleware::from_fn_with_state;
 
 use crate::error::Error;
 use crate::state::Shared;
-use crate::{anthropic, auth, openai, page, requests, responses, status, tokens};
+use crate::{anthropic, auth, ollama, openai, page, requests, responses, status, tokens};
 
 /// The whole of the server. Layers are passed from the last to the first: a request gets its id,
 /// then must be let in, then finds its path.
@@ -14,6 +14,7 @@ pub(crate) fn router(server: Shared) -> Router {
         .merge(openai::routes())
         .merge(anthropic::routes())
         .merge(responses::routes())
+        .merge(ollama::routes())
         .merge(tokens::routes())
         .merge(status::routes())
         .merge(page::routes())

@@ -19,7 +19,7 @@ use crate::limits::Limits;
 use crate::listen;
 use crate::live::Observer;
 use crate::metrics::Metrics;
-use crate::state::{Defaults, Server, Shared, now_unix_s};
+use crate::state::{Defaults, Facts, Server, Shared, now_unix_s};
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,7 @@ impl Service {
     /// [`Error::Engine`] if its limits contradict each other.
     pub fn new(listener: TcpListener, loaded: Loaded, options: Options) -> Result<Service, Error> {
         let vocabulary = loaded.vocabulary.clone();
+        let facts = Facts::of(&loaded);
         let mut core = Core::new(loaded)?;
         if let Some(peaks) = options.peaks {
             core.set_peaks(peaks);
@@ -113,6 +114,7 @@ impl Service {
             started_unix_s: now_unix_s(),
             origins: Origins { is_loopback, ..origins },
             names,
+            facts,
             limits,
             defaults,
             messages,

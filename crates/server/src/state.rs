@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::grammar::Grammars;
 use engine::sampler::PartialParams;
-use engine::{Engine, Vocabulary};
+use engine::{Engine, Loaded, Vocabulary};
 
 use crate::admission::Admission;
 use crate::anthropic::{self, SignatureKey};
@@ -26,6 +26,7 @@ pub(crate) struct Server {
     pub(crate) grammars: Option<Grammars>,
     /// What the model is called, the first of them in answers.
     pub(crate) names: Vec<String>,
+    pub(crate) facts: Facts,
     /// Tokens that prompt and answer may have together.
     pub(crate) context: usize,
     pub(crate) limits: Limits,
@@ -76,6 +77,39 @@ pub enum ReasoningField {
     Content,
     /// `reasoning`.
     Reasoning,
+}
+
+/// What the model is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) family: &'static str,
+    pub(crate) parameters: u64,
+    /// Of its files: `gguf` or `safetensors`.
+    pub(crate) format: &'static str,
+    /// The type of most of its weights.
+    pub(crate) quant: &'static str,
+    /// Of its weights in memory.
+    pub(crate) weights_bytes: u64,
+    pub(crate) dim: usize,
+    pub(crate) layers: usize,
+}
+
+impl Facts {
+    pub(crate) fn of(loaded: &Loaded) -> Facts {
+        let spec = loaded.decoder.spec();
+        Facts {
+            family: spec.family,
+            parameters: spec.cost().parameters().total,
+            format: match loaded.path.extension().is_some_and(|end| end == "gguf") {
+                true => "gguf",
+                false => "safetensors",
+            },
+            quant: loaded.quant.name(),
+            weights_bytes: loaded.decoder.weights_bytes() as u64,
+            dim: spec.dim,
+            layers: spec.layers.len(),
+        }
+    }
 }
 
 impl Server {

@@ -22,7 +22,7 @@ mod tools;
 
 pub use chat::{
     CONVERSATION_BYTES_MAX, ChatTemplate, Conversation, JSON_DEPTH_MAX, Message, PROMPT_BYTES_MAX,
-    RenderOptions, Role, TEMPLATE_BYTES_MAX, ToolCall,
+    RenderOptions, Role, TEMPLATE_BYTES_MAX, ToolCall, strftime,
 };
 pub use error::Error;
 pub use markup::Specials;

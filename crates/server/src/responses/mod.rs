@@ -81,7 +81,7 @@ fn echo(request: &ResponsesRequest, mut raw: Value) -> Echo {
     Echo {
         instructions: request.instructions.clone(),
         max_output_tokens: request.max_output_tokens,
-        metadata: or("metadata", json!({})),
+        metadata: request.metadata.clone().unwrap_or_else(|| json!({})),
         parallel_tool_calls: request.parallel_tool_calls.unwrap_or(true),
         reasoning: or("reasoning", json!({"effort": null, "summary": null})),
         temperature: request.temperature,

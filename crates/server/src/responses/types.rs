@@ -23,7 +23,11 @@ pub(crate) struct ResponsesRequest {
     pub stream: Option<bool>,
     pub temperature: Option<f32>,
     pub top_p: Option<f32>,
-    // `metadata` is handed back as it came, and nothing is kept, whatever `store` says.
+    /// Handed back as it is.
+    pub metadata: Option<Value>,
+    /// Nothing is kept, whatever it says.
+    #[expect(dead_code, reason = "described, and of no consequence")]
+    pub store: Option<bool>,
     /// Only none is supported: send the whole conversation.
     pub previous_response_id: Option<String>,
     /// The same.

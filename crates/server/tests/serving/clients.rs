@@ -30,6 +30,20 @@ fn openais_own_package_is_content() {
 }
 
 #[test]
+fn openais_own_package_is_content_with_responses() {
+    let server = TestServer::thinking_with_room(|options| options.keys = Keys::new(["sk-test"]));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serving/responses_client.py");
+    run(Command::new(client("python")).arg(script).arg(server.url("")).arg("sk-test"));
+}
+
+#[test]
+fn anthropics_own_package_is_content() {
+    let server = TestServer::thinking_with_room(|options| options.keys = Keys::new(["sk-test"]));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serving/anthropic_client.py");
+    run(Command::new(client("python")).arg(script).arg(server.url("")).arg("sk-test"));
+}
+
+#[test]
 fn requests_made_up_from_the_document_find_no_fault() {
     let server = TestServer::with(|options| {
         // Any made-up name will do.

@@ -8,5 +8,8 @@ mod crowds;
 mod faults;
 mod figures;
 mod keys;
+mod messages;
+mod ollama;
 mod page;
+mod responses;
 mod server;

@@ -64,24 +64,26 @@ impl TestServer {
     /// A server of a model with a context that holds the description of a tool.
     pub(crate) fn roomy() -> TestServer {
         let folder = copy();
-        change_json(&folder.path().join("config.json"), |json| {
-            json["max_position_embeddings"] = 2048.into();
-        });
-        let (of_engine, of_server) = options();
-        let of_engine = engine::Options { context: Some(2048), ..of_engine };
+        widen(folder.path());
+        let (of_engine, of_server) = roomy_options();
         TestServer::at(folder.path(), &of_engine, of_server)
     }
 
     /// A server of a model whose template opens thinking, so that random weights think too.
     pub(crate) fn thinking(change: impl FnOnce(&mut Options)) -> TestServer {
         let folder = copy();
-        change_json(&folder.path().join("tokenizer_config.json"), |json| {
-            let template = json["chat_template"].as_str().unwrap();
-            let end = "{%- endif %}{%- endif %}";
-            let opened = template.strip_suffix(end).unwrap().to_string();
-            json["chat_template"] = (opened + "{%- else %}{{ '<think>\n' }}" + end).into();
-        });
+        open_thinking(folder.path());
         let (of_engine, mut of_server) = options();
+        change(&mut of_server);
+        TestServer::at(folder.path(), &of_engine, of_server)
+    }
+
+    /// A server of a model that thinks and has room for tools.
+    pub(crate) fn thinking_with_room(change: impl FnOnce(&mut Options)) -> TestServer {
+        let folder = copy();
+        open_thinking(folder.path());
+        widen(folder.path());
+        let (of_engine, mut of_server) = roomy_options();
         change(&mut of_server);
         TestServer::at(folder.path(), &of_engine, of_server)
     }
@@ -196,6 +198,29 @@ fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     change(&mut json);
     std::fs::write(path, json.to_string()).unwrap();
+}
+
+/// Makes the context of the model in a folder long.
+fn widen(folder: &Path) {
+    change_json(&folder.join("config.json"), |json| {
+        json["max_position_embeddings"] = 2048.into();
+    });
+}
+
+fn roomy_options() -> (engine::Options, Options) {
+    let (of_engine, of_server) = options();
+    let limits = Limits::of_context(2048, 4);
+    (engine::Options { context: Some(2048), ..of_engine }, Options { limits, ..of_server })
+}
+
+/// Makes the template of the model in a folder open thinking.
+fn open_thinking(folder: &Path) {
+    change_json(&folder.join("tokenizer_config.json"), |json| {
+        let template = json["chat_template"].as_str().unwrap();
+        let end = "{%- endif %}{%- endif %}";
+        let opened = template.strip_suffix(end).unwrap().to_string();
+        json["chat_template"] = (opened + "{%- else %}{{ '<think>\n' }}" + end).into();
+    });
 }
 
 /// A request as it goes over the wire, for one connection.

@@ -24,6 +24,7 @@ use crate::{Error, Prompt, marks};
 pub use conversation::{
     CONVERSATION_BYTES_MAX, Conversation, JSON_DEPTH_MAX, Message, Role, ToolCall,
 };
+pub use time::strftime;
 use values::Guard;
 
 /// Bytes of the longest template; the longest in use has some 20,000.
@@ -279,7 +280,7 @@ fn environment() -> Environment<'static> {
     });
     env.add_function("strftime_now", |state: &State<'_, '_>, format: &str| {
         let now = state.lookup(NOW).and_then(|now| i64::try_from(now).ok());
-        time::strftime(format, now.unwrap_or(0))
+        strftime(format, now.unwrap_or(0))
     });
     env
 }

@@ -21,7 +21,7 @@ const SECONDS_A_DAY: i64 = 86_400;
 
 /// `format` with Python's `%` codes filled in for `unix_s` seconds after 1970, UTC, English.
 /// A code that is not known stays as it is.
-pub(crate) fn strftime(format: &str, unix_s: i64) -> String {
+pub fn strftime(format: &str, unix_s: i64) -> String {
     // Years of four digits only: 0001 to 9999.
     let unix_s = unix_s.clamp(-62_135_596_800, 253_402_300_799);
     let days = unix_s.div_euclid(SECONDS_A_DAY);
