@@ -1,6 +1,6 @@
 //! Files of rows to tasks and examples.
 //!
-//! Start at [`columns`]: what a row may look like. A row that is broken is named by its number.
+//! Start at `columns.rs`: what a row may look like. A row that is broken is named by its number.
 
 mod columns;
 mod jsonl;
