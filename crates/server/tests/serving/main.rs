@@ -10,5 +10,6 @@ mod figures;
 mod keys;
 mod messages;
 mod ollama;
+mod recorded;
 mod responses;
 mod server;
