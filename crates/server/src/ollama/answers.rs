@@ -18,7 +18,7 @@ pub(crate) struct Chat {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done_reason: Option<&'static str>,
     #[serde(flatten)]
-    pub figures: Option<Figures>,
+    pub figures: Figures,
 }
 
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -46,20 +46,26 @@ pub(crate) struct Generated {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done_reason: Option<&'static str>,
     #[serde(flatten)]
-    pub figures: Option<Figures>,
+    pub figures: Figures,
 }
 
-/// Tokens, and nanoseconds.
+/// Tokens, and nanoseconds; at the end alone.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = ollama::Figures)]
 pub(crate) struct Figures {
-    pub total_duration: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_duration: Option<u64>,
     /// The model is loaded before anybody asks: 0.
-    pub load_duration: u64,
-    pub prompt_eval_count: usize,
-    pub prompt_eval_duration: u64,
-    pub eval_count: usize,
-    pub eval_duration: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_duration: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_eval_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_eval_duration: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_duration: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -26,13 +26,13 @@ pub(super) fn time(unix_s: u64) -> String {
 
 fn figures(finished: &Finished) -> Figures {
     let usage = &finished.usage;
-    let ns = |us: u64| us.saturating_mul(1000);
+    let ns = |us: u64| Some(us.saturating_mul(1000));
     Figures {
         total_duration: ns(usage.queue_us + usage.prompt_us + usage.decode_us),
-        load_duration: 0,
-        prompt_eval_count: usage.prompt_tokens,
+        load_duration: Some(0),
+        prompt_eval_count: Some(usage.prompt_tokens),
         prompt_eval_duration: ns(usage.prompt_us),
-        eval_count: usage.completion_tokens,
+        eval_count: Some(usage.completion_tokens),
         eval_duration: ns(usage.decode_us),
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn chat(model: &str, answer: Answer) -> Chat {
     let mut line = piece_of_chat(model, Said { content, thinking, tool_calls, role: "" });
     line.done = true;
     if let Some(Ok(finished)) = &end {
-        (line.done_reason, line.figures) = (Some(reason(finished)), Some(figures(finished)));
+        (line.done_reason, line.figures) = (Some(reason(finished)), figures(finished));
     }
     line
 }
@@ -91,7 +91,7 @@ pub(super) fn generated(model: &str, answer: Answer) -> Generated {
         thinking,
         done: true,
         done_reason: end.map(reason),
-        figures: end.map(figures),
+        figures: end.map(figures).unwrap_or_default(),
     }
 }
 
@@ -168,7 +168,7 @@ impl Teller for ChatTeller {
         let mut last = piece_of_chat(&self.model, Said::default());
         last.done = true;
         last.done_reason = self.finished.as_ref().map(reason);
-        last.figures = self.finished.as_ref().map(figures);
+        last.figures = self.finished.as_ref().map(figures).unwrap_or_default();
         line(out, &last);
     }
 
@@ -208,7 +208,7 @@ impl Teller for GenerateTeller {
 
     fn end(&mut self, out: &mut String, _totals: &Totals) {
         let done_reason = self.finished.as_ref().map(reason);
-        let figures = self.finished.as_ref().map(figures);
+        let figures = self.finished.as_ref().map(figures).unwrap_or_default();
         line(out, &Generated { done: true, done_reason, figures, ..self.piece() });
     }
 

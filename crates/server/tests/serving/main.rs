@@ -11,5 +11,6 @@ mod keys;
 mod messages;
 mod ollama;
 mod page;
+mod recorded;
 mod responses;
 mod server;
