@@ -11,6 +11,7 @@ use crate::{fetch, floors, page, tidy};
 /// Every step runs though one before it failed: one run shows all that is wrong. The tests come
 /// last, so that their results stand at the end.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    const TEST: &[&str] = &["--release", "--workspace", "--no-fail-fast"];
     const CLIPPY: &[&str] = &["--workspace", "--all-targets", "--", "-D", "warnings"];
     let start = Instant::now();
     let mut failed = Vec::new();
@@ -27,7 +28,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     step("clippy", cargo(root, "clippy", CLIPPY, &[]));
     let warnings = [("RUSTDOCFLAGS", "-D warnings")];
     step("doc", cargo(root, "doc", &["--workspace", "--no-deps"], &warnings));
-    step("test", cargo(root, "test", &["--release", "--workspace"], &[]));
+    step("test", cargo(root, "test", TEST, &[]));
     step("page-test", announce("cargo xtask page-test", || page::run(root)));
 
     let seconds = start.elapsed().as_secs();

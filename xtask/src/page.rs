@@ -19,8 +19,10 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let cargo = cargo.to_str().context("the path of cargo is not UTF-8")?;
     let manifest = root.join("Cargo.toml");
+    // The build of all tests, which CI has done already: built alone the binary's dependencies
+    // have other features, and are compiled once more.
     const BUILD: &[&str] =
-        &["build", "--release", "--package", "ruminate", "--bin", "ruminate", "--manifest-path"];
+        &["test", "--release", "--workspace", "--no-run", "--quiet", "--manifest-path"];
     command(cargo, BUILD, &[&manifest])?;
 
     let mut node = Command::new("node");

@@ -153,3 +153,34 @@ fn what_cannot_be_served_is_refused_before_the_model_is_loaded() {
         assert!(ended.err.contains(words), "{args:?}: {}", ended.err);
     }
 }
+
+#[test]
+fn loads_are_put_on_a_server_and_measured() {
+    let server = Serving::start(&["--quiet", "--streams", "4"]);
+    let url = format!("http://{}", server.address);
+    let lengths = ["--prompt", "5..9", "--answer", "4..6", "--json"];
+    for load in [["--streams", "1,6"], ["--rate", "40,80"]] {
+        let mut command = ruminate();
+        command.args(["bench", "serve", &url, "--requests", "12"]).args(load).args(lengths);
+        let ended = run(&mut command, "");
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let rows: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!(rows.as_array().unwrap().len(), 2, "{rows}");
+        for row in rows.as_array().unwrap() {
+            assert_eq!((&row["answered"], &row["failed"]), (&12.into(), &0.into()), "{row}");
+            let (seconds, output) = (&row["seconds"], &row["output_tok_per_s"]);
+            let tokens = (seconds.as_f64().unwrap() * output.as_f64().unwrap()).round();
+            assert!((48.0..=72.0).contains(&tokens), "{tokens} tokens of answers");
+            assert!(row["first_ms"]["p50"].as_f64().unwrap() > 0.0, "{row}");
+        }
+    }
+}
+
+#[test]
+fn a_load_on_nobody_is_one_clear_line() {
+    let mut command = ruminate();
+    let ended = run(command.args(["bench", "serve", "http://127.0.0.1:9"]), "");
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(ended.err.contains("cannot ask http://127.0.0.1:9/tokenize"), "{}", ended.err);
+    assert_eq!(ended.err.trim_end().lines().count(), 1, "{}", ended.err);
+}

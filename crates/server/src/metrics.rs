@@ -300,7 +300,8 @@ impl Now {
     /// Operations and bytes by what they were for, and the share of the machine's peaks.
     fn work(&mut self, server: &Server, sight: &Sight) {
         let parts = [("prompts", &sight.spent.prompts), ("answers", &sight.spent.answers)];
-        let (mut flops, mut bytes, mut busy) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut flops, mut bytes) = (Vec::new(), Vec::new());
+        let (mut busy, mut least) = (Vec::new(), Vec::new());
         let shares = Family::<Labels, Float>::default();
         for (name, part) in parts {
             let label = |op: &str| vec![("part", name.to_string()), ("op", op.to_string())];
@@ -313,6 +314,7 @@ impl Now {
             bytes.push((label("kv"), work.kv_bytes));
             let label = vec![("part", name.to_string())];
             busy.push((label.clone(), part.seconds));
+            least.push((label.clone(), part.peak_s));
             if let Some(share) = part.share() {
                 shares.get_or_create(&label).set(share);
             }
@@ -320,6 +322,7 @@ impl Now {
         self.counters("ruminate_flops", "Operations by what they were for", &flops);
         self.counters("ruminate_read_bytes", "Bytes read by what they were", &bytes);
         self.counters("ruminate_busy_seconds", "Time of steps", &busy);
+        self.counters("ruminate_least_seconds", "Time that the peaks allow them", &least);
         self.0.register("ruminate_peak_share_ratio", "Share of the peak since the start", shares);
         self.counter(&["ruminate_steps"], "Steps", sight.spent.n_steps as f64);
         if let Some(peaks) = &server.peaks {

@@ -1,6 +1,7 @@
 //! `ruminate bench`: how fast a model runs here, beside how fast this machine could run it.
 
 mod cases;
+mod load;
 mod report;
 mod roofs;
 
@@ -35,11 +36,14 @@ A prompt or decode length of 0 leaves these cases out. Docs: docs/performance.md
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// A GGUF file, a folder, or a name on the hub: org/repo or org/repo:Q4_K_M.
-    #[arg(value_name = "MODEL")]
-    model: String,
+    #[arg(value_name = "MODEL", required = true)]
+    model: Option<String>,
     /// Tokens of a prompt.
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [512])]
     prompt: Vec<usize>,
@@ -70,11 +74,21 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// What else is measured.
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Put a load on a running server.
+    Serve(load::Args),
+}
+
 /// Prompt tokens that a step takes.
 const TOKENS_PER_STEP: usize = 512;
 
 /// Measures the roofs, then each case under them.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(Other::Serve(args)) = &args.other {
+        return load::run(args);
+    }
     let threads = match &args.threads[..] {
         [] => vec![Pool::threads_available()],
         given => given.to_vec(),
@@ -84,7 +98,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Before loading: the numbers that are read for it would lie beside the model.
     let pools: Vec<Pool> = threads.iter().map(|&threads| Pool::new(threads)).collect();
     let roofs: Vec<Roofs> = pools.iter().map(|pool| Roofs::measure(best, pool)).collect();
-    let checkpoint = formats::open_with(&locate::path_of(&args.model)?, Access::Map)?;
+    let model = args.model.as_deref().expect("an argument that must be there");
+    let checkpoint = formats::open_with(&locate::path_of(model)?, Access::Map)?;
     let Model { mut decoder, mut kv, .. } = load(args, &checkpoint, &cases)?;
     for (pool, roofs) in pools.iter().zip(&roofs) {
         let line = roofs.line(best, pool.threads());
