@@ -201,10 +201,11 @@ fn a_budget_ends_thinking_and_the_answer_follows() {
         let vocabulary = loaded.vocabulary.clone();
         let (prompt, start) = vocabulary.prompt(&conversation, Think::Budget(160), 0).unwrap();
         assert_eq!(start.as_ref().unwrap().limits.budget, Some(160));
-        // As if the model had opened its thinking at once.
-        let start = ThinkStart { inside: true, ..start.unwrap() };
+        // As if the model had opened its thinking at once, and had much to think about.
+        let limits = ThinkLimits { budget: Some(160), min: 140 };
+        let start = ThinkStart { inside: true, limits, ..start.unwrap() };
         let mut core = Core::new(loaded).unwrap();
-        let ask = Request { think: Some(start), ..request(&prompt, 240, params(1.0, 3)) };
+        let ask = Request { think: Some(start), ..request(&prompt, 280, params(1.0, 3)) };
         let outcome = run(&mut core, vec![ask], 0).remove(0);
         let first_answer =
             outcome.tokens.iter().position(|token| token.place == Place::Answer).unwrap();

@@ -29,8 +29,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) const HEAD: &str = "load           answered  failed   in tok/s  out tok/s     total  \
-                              first p50/p95/p99 ms   between p50/p95/p99 ms  good/s  of roof";
+    pub(super) const HEAD: &str = "load           answered  failed   in tok/s  out tok/s     \
+                                   total  first p50/p95/p99 ms   between p50/p95/p99 ms  good/s  of roof";
 
     pub(super) fn new(
         name: String,
@@ -88,7 +88,11 @@ impl Row {
     }
 
     pub(super) fn json(&self) -> Value {
-        let ms = |[p50, p95, p99]: [f64; 3]| json!({ "p50": p50 * 1e3, "p95": p95 * 1e3, "p99": p99 * 1e3 });
+        let in_ms = |part: [f64; 3]| part.map(|seconds| seconds * 1e3);
+        let ms = |part| {
+            let [p50, p95, p99] = in_ms(part);
+            json!({ "p50": p50, "p95": p95, "p99": p99 })
+        };
         json!({
             "load": self.name,
             "seconds": self.seconds,
