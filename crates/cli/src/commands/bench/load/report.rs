@@ -30,7 +30,8 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) const HEAD: &str = "load           answered  failed   in tok/s  out tok/s     \
-                                   total  first p50/p95/p99 ms   between p50/p95/p99 ms  good/s  of roof";
+                                   total  first p50/p95/p99 ms   between p50/p95/p99 ms  good/s  \
+                                   of roof";
 
     pub(super) fn new(
         name: String,
