@@ -86,7 +86,7 @@ impl Best {
         Self::all().into_iter().find(|best| best.name() == name)
     }
 
-    /// Every ISA that this CPU has, the scalar one first.
+    /// Every ISA that this CPU has, from the scalar one to the widest.
     pub fn all() -> Vec<Self> {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "x86 adds to it"))]
         let mut all = vec![Self::Scalar(Scalar)];
@@ -108,9 +108,9 @@ impl Best {
         }
     }
 
-    // AVX-512 is opt-in until a recorded run has passed the kernel suite.
+    /// The last of [`Best::all`]: the widest that this CPU has.
     fn preferred() -> Self {
-        Self::named("avx2").unwrap_or(Self::Scalar(Scalar))
+        Self::all().pop().unwrap_or(Self::Scalar(Scalar))
     }
 }
 
