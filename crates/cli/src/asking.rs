@@ -25,7 +25,7 @@ impl Ask<'_> {
     ///
     /// # Errors
     /// The template cannot write the prompt, or a param is out of range.
-    pub(crate) fn request(&self, vocabulary: &Vocabulary) -> Result<Request, engine::Error> {
+    pub(crate) fn request(&self, vocabulary: &Vocabulary) -> anyhow::Result<Request> {
         let messages = vec![Message::new(Role::User, self.question)];
         let conversation = Conversation { messages, tools: Vec::new() };
         let (prompt, mut think) = vocabulary.prompt(&conversation, self.think, now_unix_s())?;

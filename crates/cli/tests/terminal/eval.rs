@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::serving::Serving;
 use crate::shared::{ruminate, run};
-use crate::{golden, json, stdout, thinker};
+use crate::{copy, golden, json, stdout, thinker};
 
 const TASKS: &str = r#"{"question": "1+1?", "answer": "2", "difficulty": 3}
 
@@ -94,7 +94,8 @@ fn what_is_right_is_counted_and_what_it_takes() {
     let said = &found["answers"].as_array().unwrap()[9];
     assert_eq!((&said["question"], &said["mode"]), (&3.into(), &"fast".into()), "{said}");
     let last = object!({ "question": "Why?", "answer": said["answer"], "verifier": "exact" });
-    let text = TASKS.lines().take(4).chain([last.to_string().as_str()]).collect::<Vec<_>>();
+    let last = last.to_string();
+    let text = TASKS.lines().take(4).chain([last.as_str()]).collect::<Vec<_>>();
     fs::write(&path, text.join("\n")).unwrap();
     let found = json(&stdout(&mut eval(model.path(), &path, &flags), ""));
     let modes = found["modes"].as_array().unwrap();
@@ -133,14 +134,19 @@ fn what_is_right_is_counted_and_what_it_takes() {
 
 #[test]
 fn a_model_that_does_not_think_answers_fast() {
-    let (_folder, tasks) = tasks(TASKS);
-    let ended = run(&mut eval(&golden("llama"), &tasks, &["--json"]), "");
+    let (model, (_folder, tasks)) = (copy("llama"), tasks(TASKS));
+    let path = model.path().join("tokenizer_config.json");
+    let mut config = json(&fs::read_to_string(&path).unwrap());
+    // Without a template nobody knows what thinking would be.
+    config.as_object_mut().unwrap().remove("chat_template");
+    fs::write(&path, config.to_string()).unwrap();
+    let ended = run(&mut eval(model.path(), &tasks, &["--json"]), "");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.err.contains("does not think"), "{ended:?}");
     let found = json(&ended.out);
     assert_eq!(found["modes"].as_array().unwrap().len(), 1);
     assert_eq!(found["modes"][0]["mode"], "fast");
-    let ended = run(&mut eval(&golden("llama"), &tasks, &["--modes", "fast,slow"]), "");
+    let ended = run(&mut eval(model.path(), &tasks, &["--modes", "fast,slow"]), "");
     assert!(ended.code == Some(2) && ended.err.contains("it has only fast"), "{ended:?}");
 }
 
@@ -217,7 +223,8 @@ fn pretend(reply: fn(&str, &str) -> (&'static str, String)) -> String {
         let text = format!(
             "HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
         );
-        reader.get_mut().write_all(text.as_bytes()).unwrap();
+        // Who has heard enough is gone.
+        let _ = reader.get_mut().write_all(text.as_bytes());
     };
     thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap())));
     url
@@ -255,7 +262,6 @@ fn an_answer_that_fails_is_named_and_not_the_end() {
     assert_eq!((&slow["right"]["share"], &slow["tokens"]), (&1.0.into(), &5.into()), "{slow}");
     assert_eq!((&found["model"], &slow["thinking_tokens_each"]), (&"m".into(), &Value::Null));
     assert_eq!(found["answers"][1]["ended_by"], "failed");
-    assert_eq!(found["answers"][3]["fault"].as_str().unwrap().split(':').count(), 3);
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Answers for Local {
         };
         let request = match wanted.request(&self.vocabulary) {
             Ok(request) => request,
-            Err(error) => return told(Err(error.to_string())),
+            Err(error) => return told(Err(format!("{error:#}"))),
         };
         let mut listening = Some((Heard::default(), told));
         let sink = move |event| {
