@@ -27,9 +27,9 @@ pub(super) fn wilson(share: f64, n: f64) -> Share {
 /// The mean of one value in [0, 1] a question, found by `answers` answers; none of no question.
 ///
 /// Answers to one question are not independent, so Wilson's interval is taken at their effective
-/// number: that by which the variance of the mean, clustered by question, is p(1−p)/n. It is never
-/// below the number of questions, as if more answers to one told nothing, nor above that of answers.
-/// With one answer to each question it is Wilson's own.
+/// number: that by which the variance of the mean, clustered by question, is p(1−p)/n. It is at
+/// least the number of questions, as if more answers to one told nothing, and at most that of
+/// answers. With one answer to each question it is Wilson's own.
 pub(super) fn share(values: &[f64], answers: usize) -> Option<Share> {
     let n = values.len() as f64;
     if values.is_empty() {

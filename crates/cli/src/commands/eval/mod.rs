@@ -45,8 +45,8 @@ Examples:
   ruminate eval --url http://127.0.0.1:8080 tasks.jsonl --streams 16 --json > found.json
 
 A line of TASKS is {\"question\": \"...\", \"answer\": \"...\", \"verifier\": \"number\",
-\"difficulty\": 3}; the last two may be left out. Ctrl-C shows what there is so far. The exit code is
-1 if an answer failed. Docs: docs/evaluating.md.";
+\"difficulty\": 3}; the last two may be left out. Ctrl-C shows what there is so far. The exit code
+is 1 if an answer failed. Docs: docs/evaluating.md.";
 
 /// Arguments of `eval`.
 #[derive(clap::Args)]
