@@ -172,7 +172,7 @@ fn broken_questions_and_flags_are_one_line_that_names_them() {
     let url = "http://127.0.0.1:9";
     for (args, why) in [
         (vec!["--verifier", "oracle"], "no verifier \"oracle\""),
-        (vec!["--temperature", "-1"], "temperature is -1"),
+        (vec!["--temperature", "101"], "temperature is 101"),
         (vec!["--modes", "hard"], "expected fast, slow or auto"),
         (vec!["--samples", "0"], "expected 1 to 1024"),
         (vec!["--url", url], "cannot be used with"),
