@@ -176,7 +176,7 @@ fn broken_questions_and_flags_are_one_line_that_names_them() {
         (vec!["--modes", "hard"], "expected fast, slow or auto"),
         (vec!["--samples", "0"], "expected 1 to 1024"),
         (vec!["--url", url], "cannot be used with"),
-        (vec!["--model-name", "x"], "--url"),
+        (vec!["--model-name", "x"], "cannot be used with"),
     ] {
         let ended = run(&mut eval(&golden("llama"), &path, &args), "");
         assert!(ended.code == Some(2) && ended.err.contains(why), "{args:?}: {ended:?}");

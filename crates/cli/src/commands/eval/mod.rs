@@ -105,7 +105,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", help_heading = "Server")]
     url: Option<String>,
     /// Which of its models [default: the first that it lists].
-    #[arg(long, value_name = "NAME", requires = "url", help_heading = "Server")]
+    #[arg(long, value_name = "NAME", conflicts_with = "model", help_heading = "Server")]
     model_name: Option<String>,
     /// The key, if the server wants one.
     #[arg(
