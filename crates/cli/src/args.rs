@@ -21,6 +21,13 @@ pub(crate) struct ModelArgs {
     /// A GGUF file, a folder, or a name on the hub: org/repo or org/repo:Q4_K_M.
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) loading: LoadArgs,
+}
+
+/// How a model lies in memory and is computed.
+#[derive(clap::Args)]
+pub(crate) struct LoadArgs {
     /// Threads to compute with [default: one a processor].
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
     pub(crate) threads: Option<usize>,
@@ -44,6 +51,18 @@ pub(crate) struct ModelArgs {
 impl ModelArgs {
     /// What these flags ask of the engine, and its defaults elsewhere.
     pub(crate) fn options(&self) -> Options {
+        self.loading.options()
+    }
+
+    /// Finds the model, downloading it if it is a name on the hub, and loads it.
+    pub(crate) fn load(&self, options: &Options) -> anyhow::Result<Loaded> {
+        load(&self.model, options)
+    }
+}
+
+impl LoadArgs {
+    /// What these flags ask of the engine, and its defaults elsewhere.
+    pub(crate) fn options(&self) -> Options {
         let access = if self.no_mmap { Access::Read } else { Access::Map };
         Options {
             threads: self.threads,
@@ -54,17 +73,17 @@ impl ModelArgs {
             ..Options::default()
         }
     }
+}
 
-    /// Finds the model, downloading it if it is a name on the hub, and loads it.
-    pub(crate) fn load(&self, options: &Options) -> anyhow::Result<Loaded> {
-        let path = locate::path_of(&self.model)?;
-        let bar = bars::loading();
-        let loaded = Loaded::open(&path, options, &|done, total| bars::advance(&bar, done, total));
-        bar.finish_and_clear();
-        match loaded {
-            Err(Error::Memory(shortage)) => bail!("{}: {shortage}", path.display()),
-            loaded => Ok(loaded?),
-        }
+/// Finds a model, downloading it if it is a name on the hub, and loads it.
+pub(crate) fn load(model: &str, options: &Options) -> anyhow::Result<Loaded> {
+    let path = locate::path_of(model)?;
+    let bar = bars::loading();
+    let loaded = Loaded::open(&path, options, &|done, total| bars::advance(&bar, done, total));
+    bar.finish_and_clear();
+    match loaded {
+        Err(Error::Memory(shortage)) => bail!("{}: {shortage}", path.display()),
+        loaded => Ok(loaded?),
     }
 }
 

@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod asking;
 mod commands;
+mod questions;
 mod roofs;
 mod sandbox;
 mod session;

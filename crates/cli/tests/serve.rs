@@ -2,47 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where the command does")]
 
+#[path = "shared/serving.rs"]
+mod serving;
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod shared;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serving::Serving;
 use shared::{repository, ruminate, run};
 
-/// A server on a port of its own.
-struct Serving {
-    child: Child,
-    address: String,
-    /// What it printed before it served.
-    greeting: String,
+/// A server of a tiny model.
+fn start(args: &[&str]) -> Serving {
+    Serving::start(&repository("fixtures/golden/llama"), args)
 }
 
 impl Serving {
-    fn start(args: &[&str]) -> Serving {
-        let mut command = ruminate();
-        command.arg("serve").arg(repository("fixtures/golden/llama")).args(args);
-        command.args(["--port", "0", "--no-peaks"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut greeting = String::new();
-        for line in lines {
-            let line = line.unwrap();
-            greeting += &line;
-            greeting.push('\n');
-            // The last of them.
-            if line.starts_with("curl") {
-                break;
-            }
-        }
-        let address = greeting.split("http://").nth(1).unwrap();
-        let address = address.split_whitespace().next().unwrap().to_string();
-        Serving { child, address, greeting }
-    }
-
     fn signal(&self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
@@ -63,17 +41,9 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // One that has ended cannot be killed, and is waited for all the same.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn sigterm_under_load_loses_no_answer_that_was_begun() {
-    let mut server = Serving::start(&["--quiet", "--streams", "4"]);
+    let mut server = start(&["--quiet", "--streams", "4"]);
     // Each has its head, so it was taken.
     let streams: Vec<_> = (0..16)
         .map(|_| {
@@ -101,7 +71,7 @@ fn sigterm_under_load_loses_no_answer_that_was_begun() {
 
 #[test]
 fn a_second_sigterm_stops_at_once() {
-    let mut server = Serving::start(&["--quiet", "--streams", "1", "--shutdown-timeout", "9999"]);
+    let mut server = start(&["--quiet", "--streams", "1", "--shutdown-timeout", "9999"]);
     let mut streams: Vec<_> = (0..40).map(|_| server.ask(200)).collect();
     let mut first = [0; 12];
     streams[0].read_exact(&mut first).unwrap();
@@ -120,7 +90,7 @@ fn it_says_what_it_serves_and_how_to_reach_it() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("serve.toml");
     std::fs::write(&config, "alias = \"small\"\nstreams = 3\nquiet = true\n").unwrap();
-    let server = Serving::start(&["--config", config.to_str().unwrap()]);
+    let server = start(&["--config", config.to_str().unwrap()]);
     for words in [
         "small, llama at http://127.0.0.1:",
         "3 streams at once",
@@ -156,7 +126,7 @@ fn what_cannot_be_served_is_refused_before_the_model_is_loaded() {
 
 #[test]
 fn loads_are_put_on_a_server_and_measured() {
-    let server = Serving::start(&["--quiet", "--streams", "4"]);
+    let server = start(&["--quiet", "--streams", "4"]);
     let url = format!("http://{}", server.address);
     let lengths = ["--prompt", "5..9", "--answer", "4..6", "--json"];
     for load in [["--streams", "1,6"], ["--rate", "40,80"]] {

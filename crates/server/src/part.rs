@@ -93,6 +93,10 @@ pub struct ThinkReport {
     pub thought: bool,
     /// Who or what decided so, in one word.
     pub decided_by: &'static str,
+    /// What ended it, in one word; none if nothing did.
+    pub ended_by: Option<&'static str>,
+    /// Tokens that were computed only to decide.
+    pub decision_tokens: usize,
     /// More words on it, if there are any.
     pub note: Option<String>,
 }

@@ -4,6 +4,7 @@ mod bench;
 mod calibrate;
 mod chat;
 mod completions;
+mod eval;
 mod inspect;
 mod plan;
 mod pull;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Bench(bench::Args),
     /// Find where thinking in auto begins and ends, on questions with known answers.
     Calibrate(calibrate::Args),
+    /// Answer questions with known answers: how many are right, and what thinking costs.
+    Eval(Box<eval::Args>),
     /// Say what a model will do and earn on given machines.
     Plan(plan::Args),
     /// Download a model from the hub.
@@ -65,6 +68,7 @@ impl Command {
             Command::Score(args) => score::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Calibrate(args) => calibrate::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Eval(args) => eval::run(&args),
             Command::Plan(args) => plan::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Quantize(args) => quantize::run(&args).map(|()| ExitCode::SUCCESS),

@@ -110,7 +110,7 @@ fn describe(session: &Session, answer: &Answer) -> serde_json::Value {
         "answer": answer.text,
         "thinking": session.vocabulary.thinking.is_some().then_some(&answer.thinking),
         "finish": finish_name(&answer.finish),
-        "thinking_ended_by": usage.ended_by.map(end_name),
+        "thinking_ended_by": usage.ended_by.map(ThinkEnd::name),
         "auto": usage.auto.as_ref().map(report),
         "seed": answer.seed,
         "usage": {
@@ -177,16 +177,6 @@ fn why_name(why: Why) -> &'static str {
         Why::Unfinished => "unfinished",
         Why::ThoughtAnyway => "thought_anyway",
         Why::NoRoom => "no_room",
-    }
-}
-
-fn end_name(end: ThinkEnd) -> &'static str {
-    match end {
-        ThinkEnd::Model => "model",
-        ThinkEnd::Budget => "budget",
-        ThinkEnd::Reserve => "reserve",
-        ThinkEnd::Loop => "loop",
-        ThinkEnd::Agreed => "agreed",
     }
 }
 

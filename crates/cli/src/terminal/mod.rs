@@ -1,6 +1,7 @@
 //! The terminal: what is one, bars, styles, the answer as it comes, lines that are typed.
 
 pub(crate) mod bars;
+pub(crate) mod chart;
 pub(crate) mod figures;
 
 pub(crate) mod interrupt;

@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where its ground is missing")]
 
 mod chat;
+mod eval;
 mod faults;
 mod pull;
 mod run;
+#[path = "../shared/serving.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod serving;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod thinking;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::sampler::TokenLogprob;
 use engine::{Event, Finish, Think, Token, Usage, Vocabulary};
 use serde_json::Value;
-use text::{Conversation, Piece, Place, ToolFormat, ToolParser, ToolPiece};
+use text::{Conversation, Piece, Place, ThinkEnd, ToolFormat, ToolParser, ToolPiece};
 
 use crate::error::Error;
 use crate::part::{Finished, Part, Reason, ThinkReport, TokenData, TopToken};
@@ -213,6 +213,8 @@ impl Choice {
                 None | Some(Think::Default | Think::Auto) => "model",
                 Some(_) => "request",
             },
+            ended_by: usage.ended_by.map(ThinkEnd::name),
+            decision_tokens: usage.auto.map_or(0, |report| report.extra_tokens),
             note: usage.auto.map(|report| report.to_string()),
         };
         Part::Finished(Box::new(Finished { reason, usage, bill, think }))

@@ -165,6 +165,12 @@ pub(crate) struct Extension {
 pub(crate) struct Thinking {
     pub thought: bool,
     pub decided_by: String,
+    /// What ended it: `model`, `budget`, `reserve`, `loop` or `agreed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<&'static str>,
+    /// Tokens that were computed only to decide, and are no part of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision_tokens: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -81,8 +81,9 @@ pub(crate) fn report(answer: &Answer) -> Option<Thinking> {
 }
 
 pub(crate) fn thinking(report: &ThinkReport) -> Thinking {
-    let ThinkReport { thought, decided_by, note } = report.clone();
-    Thinking { thought, decided_by: decided_by.into(), note }
+    let ThinkReport { thought, decided_by, ended_by, decision_tokens, note } = report.clone();
+    let decision_tokens = (decision_tokens > 0).then_some(decision_tokens);
+    Thinking { thought, decided_by: decided_by.into(), ended_by, decision_tokens, note }
 }
 
 fn whole_tool((index, tool): (usize, Tool)) -> ToolDelta {

@@ -53,6 +53,19 @@ pub enum ThinkEnd {
     Agreed,
 }
 
+impl ThinkEnd {
+    /// As programs are told it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ThinkEnd::Model => "model",
+            ThinkEnd::Budget => "budget",
+            ThinkEnd::Reserve => "reserve",
+            ThinkEnd::Loop => "loop",
+            ThinkEnd::Agreed => "agreed",
+        }
+    }
+}
+
 /// What a token is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {

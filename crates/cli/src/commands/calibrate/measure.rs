@@ -1,15 +1,14 @@
 //! Each question answered fast and slowly, with what the signals said.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 
 use anyhow::bail;
-use engine::{Engine, Event, Finish, Request, ShortAnswer, Think, Thresholds, Usage, Vocabulary};
-use schedule::{ClientId, Priority};
+use engine::sampler::PartialParams;
+use engine::{Engine, ShortAnswer, Think, Thresholds, Vocabulary};
 use serde_json::{Value, json};
-use text::{Conversation, Message, Piece, Role};
 
-use super::questions::Question;
-use crate::args::now_unix_s;
+use crate::asking::{Ask, Heard};
+use crate::questions::Question;
 use crate::terminal::bars;
 
 /// Thresholds by which every answer is a short one, whose signals are reported all the same.
@@ -84,13 +83,6 @@ pub(super) struct Measuring<'a> {
     pub(super) seed: u64,
 }
 
-/// What came of one request.
-struct Heard {
-    answer: String,
-    trials: Vec<engine::TrialAnswer>,
-    usage: Usage,
-}
-
 impl Measuring<'_> {
     /// Measures every question.
     ///
@@ -143,67 +135,20 @@ impl Measuring<'_> {
     ) -> anyhow::Result<Vec<Heard>> {
         let mut receivers = Vec::new();
         for question in questions {
-            let request = self.request(question, thresholds)?;
+            let ask = Ask {
+                question: &question.text,
+                think: Think::Auto,
+                thresholds,
+                params: PartialParams::default(),
+                seed: self.seed,
+                max_tokens: self.max_tokens,
+            };
+            let request = ask.request(self.vocabulary)?;
             let (sender, receiver) = channel();
             let sink = move |event| sender.send(event).is_ok();
             self.engine.submit(request, Box::new(sink));
             receivers.push(receiver);
         }
-        receivers.iter().map(hear).collect()
+        receivers.into_iter().map(|events| Ok(Heard::wait(events)?)).collect()
     }
-
-    fn request(&self, question: &Question, thresholds: Thresholds) -> anyhow::Result<Request> {
-        let messages = vec![Message::new(Role::User, question.text.clone())];
-        let conversation = Conversation { messages, tools: Vec::new() };
-        let (prompt, mut think) =
-            self.vocabulary.prompt(&conversation, Think::Auto, now_unix_s())?;
-        if let Some(start) = &mut think {
-            start.judge_by(self.vocabulary.params(Think::Off).fill(self.seed)?, thresholds);
-        }
-        Ok(Request {
-            prompt,
-            max_tokens: self.max_tokens,
-            params: self.vocabulary.params(Think::On).fill(self.seed)?,
-            think,
-            stops: Vec::new(),
-            ignore_stops: false,
-            grammar: None,
-            prompt_logprobs: None,
-            min_tokens: 0,
-            shown_controls: Vec::new(),
-            logprobs: None,
-            priority: Priority::Normal,
-            client: ClientId(0),
-            salt: 0,
-            expires: None,
-        })
-    }
-}
-
-/// Waits for the end of one answer.
-fn hear(events: &Receiver<Event>) -> anyhow::Result<Heard> {
-    let (mut answer, mut trials) = (String::new(), Vec::new());
-    let mut text = |pieces: Vec<Piece>| {
-        for piece in pieces {
-            if let Piece::Answer(text) = piece {
-                answer += &text;
-            }
-        }
-    };
-    for event in events {
-        match event {
-            Event::Started { .. } | Event::Prompt(_) => {}
-            Event::Token(token) => text(token.pieces),
-            Event::Trial(trial) => trials.push(trial),
-            Event::Finished { finish, usage, pieces } => {
-                text(pieces);
-                return match finish {
-                    Finish::Refused(refusal) => Err(refusal.into()),
-                    Finish::Failed(why) => bail!("the answer failed: {why}"),
-                    _ => Ok(Heard { answer, trials, usage }),
-                };
-            }
-        }
-    }
-    bail!("the engine has stopped")
 }

@@ -6,7 +6,6 @@
 
 mod fit;
 mod measure;
-mod questions;
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,8 +15,8 @@ use anyhow::{Context, bail};
 use engine::{Core, Engine, Options, Thresholds};
 use serde_json::{Value, json};
 
-use crate::args::{self, ModelArgs, Usage};
-use crate::thresholds;
+use crate::args::{self, ModelArgs};
+use crate::{questions, thresholds};
 use fit::{Fitted, Outcome};
 use measure::{Measured, Measuring};
 
@@ -74,11 +73,7 @@ fn share(text: &str) -> Result<f64, String> {
 
 /// Measures, fits, writes and tells.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    if verifiers::from_name(&args.verifier).is_none() {
-        let names: Vec<_> = verifiers::VERIFIERS.iter().map(|verifier| verifier.name()).collect();
-        let what = format!("no verifier {:?}; there are {}", args.verifier, names.join(", "));
-        return Err(Usage(what).into());
-    }
+    questions::check_verifier(&args.verifier)?;
     let questions = questions::read(&args.questions, &args.verifier)?;
     let options =
         Options { context: args.context, sequences_max: args.streams, ..args.model.options() };

@@ -6,9 +6,9 @@ use anyhow::Context;
 use plan::{Comparison, Demand, Deployment, Layout, Model, compare};
 use serde_json::{Value, json};
 
-use super::chart::{Chart, Series};
 use super::figures::{grouped, number};
 use super::{Args, DEVICES_MAX};
+use crate::terminal::chart::{Chart, Series};
 
 /// Volumes, in output tokens a second: a decade in so many steps.
 const STEPS_A_DECADE: i32 = 20;
@@ -128,13 +128,9 @@ fn verdict(models: &[&Model; 2], compared: &Comparison) -> String {
 }
 
 fn chart(models: &[&Model; 2], compared: &Comparison, args: &Args) -> Chart {
-    let series = [0, 1].map(|i| Series {
-        name: models[i].name.clone(),
-        points: compared
-            .points
-            .iter()
-            .map(|point| (point.output_per_s, point.usd_per_million[i]))
-            .collect(),
+    let series = [0, 1].map(|i| {
+        let place = |point: &plan::Point| (point.output_per_s, point.usd_per_million[i]);
+        Series::new(models[i].name.clone(), compared.points.iter().map(place).collect())
     });
     let mark = compared.crossing.map(|crossing| {
         let name = &models[crossing.winner].name;

@@ -3,7 +3,6 @@
 //! The formulas are `plan`'s; here are flags, files, tables and plots.
 
 mod against;
-mod chart;
 mod check;
 mod example;
 mod experts;

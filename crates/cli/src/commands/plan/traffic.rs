@@ -11,10 +11,10 @@ use plan::{
 };
 use serde_json::{Value, json};
 
-use super::chart::{Chart, Series};
 use super::figures::{number, percent};
 use super::workload::{self, Traffic};
 use super::{Args, single};
+use crate::terminal::chart::{Chart, Series};
 
 /// Sequences that a rank computes together.
 const SEQUENCES_MAX: usize = 1024;
@@ -201,7 +201,7 @@ fn chart(day: &Day) -> Chart {
         title: "Over the day".into(),
         x_label: "hour",
         y_label: "instances",
-        series: vec![Series { name: "instances".into(), points: points.collect() }],
+        series: vec![Series::new("instances", points.collect())],
         log: false,
         mark: None,
     }

@@ -206,7 +206,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Before loading too: the numbers that are read would lie beside the model.
     let thresholds = args.thinking_thresholds.as_deref().map(thresholds::read).transpose()?;
     let thresholds = thresholds.unwrap_or_default();
-    let threads = args.model.threads.unwrap_or_else(Pool::threads_available);
+    let threads = args.model.loading.threads.unwrap_or_else(Pool::threads_available);
     let roofs = (!args.no_peaks).then(|| Roofs::measure(Best::detect(), &Pool::new(threads)));
     let loaded = args.model.load(&args.options())?;
     let peaks = roofs.map(|roofs| roofs.of(loaded.quant));

@@ -1,4 +1,4 @@
-//! Curves, in a terminal and as SVG.
+//! Curves and single points, in a terminal and as SVG.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,22 +6,36 @@ use std::path::Path;
 
 use anyhow::Context;
 
-/// A curve.
-pub(super) struct Series {
-    pub(super) name: String,
+/// A curve, or a point if it has only one.
+pub(crate) struct Series {
+    pub(crate) name: String,
     /// By x, ascending.
-    pub(super) points: Vec<(f64, f64)>,
+    pub(crate) points: Vec<(f64, f64)>,
+    /// The ends of each point's interval of y, where points have one.
+    pub(crate) intervals: Vec<(f64, f64)>,
+}
+
+impl Series {
+    /// Points whose y is known.
+    pub(crate) fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
+        Series { name: name.into(), points, intervals: Vec::new() }
+    }
+
+    /// The x of each interval with its ends.
+    fn spread(&self) -> impl Iterator<Item = (f64, (f64, f64))> {
+        self.points.iter().map(|point| point.0).zip(self.intervals.iter().copied())
+    }
 }
 
 /// Curves over one x. Logarithmic axes leave out what is not above 0.
-pub(super) struct Chart {
-    pub(super) title: String,
-    pub(super) x_label: &'static str,
-    pub(super) y_label: &'static str,
-    pub(super) series: Vec<Series>,
-    pub(super) log: bool,
+pub(crate) struct Chart {
+    pub(crate) title: String,
+    pub(crate) x_label: &'static str,
+    pub(crate) y_label: &'static str,
+    pub(crate) series: Vec<Series>,
+    pub(crate) log: bool,
     /// Something that happens at an x.
-    pub(super) mark: Option<(f64, String)>,
+    pub(crate) mark: Option<(f64, String)>,
 }
 
 /// Columns and rows of the terminal's plot.
@@ -101,16 +115,26 @@ impl Chart {
     fn axes(&self) -> Option<(Axis, Axis)> {
         let all = || self.series.iter().flat_map(|series| &series.points);
         let xs = all().map(|point| point.0).chain(self.mark.iter().map(|mark| mark.0));
-        Some((Axis::over(xs, self.log)?, Axis::over(all().map(|point| point.1), self.log)?))
+        let ends = self.series.iter().flat_map(|series| &series.intervals);
+        let ys = all().map(|point| point.1).chain(ends.flat_map(|&(low, high)| [low, high]));
+        Some((Axis::over(xs, self.log)?, Axis::over(ys, self.log)?))
     }
 
     /// For a terminal; nothing if there is nothing to show.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Some((x_axis, y_axis)) = self.axes() else { return String::new() };
         let mut cells = vec![[' '; WIDTH]; HEIGHT];
         let column = |share: f64| (share * (WIDTH - 1) as f64).round() as usize;
+        let row = |share: f64| ((1.0 - share) * (HEIGHT - 1) as f64).round() as usize;
         if let Some(x) = self.mark.as_ref().and_then(|mark| x_axis.at(mark.0)) {
             cells.iter_mut().for_each(|row| row[column(x)] = ':');
+        }
+        for (x, (low, high)) in self.series.iter().flat_map(Series::spread) {
+            if let (Some(x), Some(low), Some(high)) =
+                (x_axis.at(x), y_axis.at(low), y_axis.at(high))
+            {
+                cells[row(high)..=row(low)].iter_mut().for_each(|row| row[column(x)] = '|');
+            }
         }
         for (i, series) in self.series.iter().enumerate() {
             let place = |&(x, y): &(f64, f64)| Some((x_axis.at(x)?, y_axis.at(y)?));
@@ -121,8 +145,7 @@ impl Chart {
                 for at in column(x)..=column(next_x) {
                     let way = (at - column(x)) as f64 / (column(next_x) - column(x)).max(1) as f64;
                     let y = y + (next_y - y) * way;
-                    let row = ((1.0 - y) * (HEIGHT - 1) as f64).round() as usize;
-                    cells[row][at] = SYMBOLS[i % SYMBOLS.len()];
+                    cells[row(y)][at] = SYMBOLS[i % SYMBOLS.len()];
                 }
             }
         }
@@ -150,7 +173,7 @@ impl Chart {
     }
 
     /// As a picture that stands alone.
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let (width, height) = SIZE;
         let (left, top, right, bottom) = MARGIN;
         let mut svg = format!(
@@ -223,6 +246,24 @@ impl Chart {
                 .filter_map(|&(x, y)| place(x, y))
                 .map(|(x, y)| format!("{x:.1},{y:.1}"))
                 .collect();
+            for (x, (low, high)) in series.spread() {
+                if let (Some((x, y1)), Some((_, y2))) = (place(x, low), place(x, high)) {
+                    let _ = writeln!(
+                        svg,
+                        "<line x1=\"{x:.1}\" y1=\"{y1:.1}\" x2=\"{x:.1}\" y2=\"{y2:.1}\" \
+                         stroke=\"{colour}\" stroke-width=\"1.5\"/>"
+                    );
+                }
+            }
+            // A line needs two points.
+            if let [(x, y)] = series.points[..]
+                && let Some((x, y)) = place(x, y)
+            {
+                let _ = writeln!(
+                    svg,
+                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>"
+                );
+            }
             let _ = write!(
                 svg,
                 "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" \
@@ -237,7 +278,7 @@ impl Chart {
     }
 
     /// Writes the picture where `path` says, if it does.
-    pub(super) fn save(&self, path: Option<&Path>) -> anyhow::Result<()> {
+    pub(crate) fn save(&self, path: Option<&Path>) -> anyhow::Result<()> {
         let Some(path) = path else { return Ok(()) };
         fs::write(path, self.svg()).with_context(|| format!("cannot write {}", path.display()))
     }
@@ -256,7 +297,7 @@ mod tests {
             title: "a < b".into(),
             x_label: "x",
             y_label: "y",
-            series: vec![Series { name: "line".into(), points }],
+            series: vec![Series::new("line", points)],
             log,
             mark: None,
         }
@@ -287,6 +328,19 @@ mod tests {
         assert!(svg.contains("a &lt; b") && svg.contains(">line<") && svg.contains(">here<"));
         // From the left edge at 1 of 3 up to the right edge at the top.
         assert!(svg.contains("points=\"80.0,253.3 700.0,40.0\""), "{svg}");
+    }
+
+    #[test]
+    fn a_single_point_is_seen_with_its_interval() {
+        let mut chart = chart(false, vec![(10.0, 50.0)]);
+        chart.series[0].intervals = vec![(25.0, 100.0)];
+        let svg = chart.svg();
+        assert!(svg.contains("<circle cx=\"390.0\" cy=\"200.0\""), "{svg}");
+        assert!(svg.contains("y1=\"280.0\" x2=\"390.0\" y2=\"40.0\""), "{svg}");
+        let text = chart.text();
+        let cells = || text.lines().filter_map(|row| row.split_once(" |"));
+        let drawn = |symbol: char| cells().filter(|row| row.1.contains(symbol)).count();
+        assert!(drawn('|') >= 10 && drawn('*') >= 1, "{text}");
     }
 
     #[test]
