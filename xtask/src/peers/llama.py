@@ -10,6 +10,7 @@ microseconds. Tokens are those that `ruminate bench` takes.
 
 import json
 import math
+import pathlib
 import resource
 import subprocess
 import sys
@@ -55,6 +56,23 @@ class Llama:
         llama_cpp.llama_log_set(self.note, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         self.batch = llama_cpp.llama_batch_init(N_BATCH, 0, 1)
+        self.plain = self.plain_buffers()
+
+    def plain_buffers(self):
+        """Keeps matrices of latent attention, which are three-dimensional, out of AMX's buffers.
+
+        There llama.cpp 0.5.0 aborts on them: no backend takes the product.
+        """
+        ctypes = self.ctypes
+
+        class Override(ctypes.Structure):
+            _fields_ = [("pattern", ctypes.c_char_p), ("buffer", ctypes.c_void_p)]
+
+        folder = pathlib.Path(self.c.__file__).parent / "lib"
+        buffer_type = ctypes.CDLL(str(folder / "libggml-base.so")).ggml_backend_cpu_buffer_type
+        buffer_type.restype = ctypes.c_void_p
+        # The list ends with an empty one.
+        return (Override * 2)(Override(rb"attn_(k|v)_b\.weight", buffer_type()), Override())
 
     def info(self):
         import llama_cpp
@@ -72,6 +90,7 @@ class Llama:
         params = self.c.llama_model_default_params()
         params.n_gpu_layers = 0
         params.load_mode = self.c.LLAMA_LOAD_MODE_MMAP
+        params.tensor_buft_overrides = self.ctypes.addressof(self.plain)
         self.model = self.c.llama_model_load_from_file(path.encode(), params)
         if not self.model:
             said = [line.strip() for line in self.lines if "error" in line.lower()]

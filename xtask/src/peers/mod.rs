@@ -53,9 +53,10 @@ pub(crate) fn run(root: &Path, args: &[&str]) -> anyhow::Result<()> {
         let mut measured = Vec::new();
         for model in MODELS.iter().filter(|model| flags.takes(model.name)) {
             measured.push(speed::measure(&bench, model, flags.runs)?);
+            // After each, so that what was measured outlives what fails.
+            write("peers.svg", &picture::draw(&measured))?;
+            write("peers.md", &page::write(&measured, &info, &flags))?;
         }
-        write("peers.svg", &picture::draw(&measured))?;
-        write("peers.md", &page::write(&measured, &info, &flags))?;
     }
     Ok(())
 }
@@ -65,6 +66,13 @@ fn build(root: &Path) -> anyhow::Result<std::path::PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--release", "--package", "ruminate"]).current_dir(root);
+    // What `cargo xtask` is told of itself would have dependencies built anew.
+    let told = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_"];
+    for (name, _) in std::env::vars_os() {
+        if told.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            build.env_remove(name);
+        }
+    }
     let status = build.status().context("cannot start cargo")?;
     if !status.success() {
         bail!("cargo build --release --package ruminate: {status}");
