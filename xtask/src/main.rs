@@ -12,6 +12,7 @@ mod fetch;
 mod floors;
 mod golden;
 mod page;
+mod peers;
 mod tidy;
 mod tree;
 
@@ -30,7 +31,8 @@ usage: cargo xtask COMMAND
   tidy                the house rules; exceptions are in tidy.toml
   floors              a crate depends on crates of lower floors only
   fetch NAME...|all   brings what tests read or run into models/
-  golden [NAME...]    says how fixtures are made, or makes some of them anew";
+  golden [NAME...]    says how fixtures are made, or makes some of them anew
+  peers [FLAGS]       ruminate beside llama.cpp: docs/peers.md, docs/numerics.md";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +55,7 @@ fn run(root: &Path, args: &[&str]) -> anyhow::Result<()> {
         ["floors"] => floors::run(root),
         ["fetch", names @ ..] if !names.is_empty() => fetch::run(root, names),
         ["golden", names @ ..] => golden::run(root, names),
+        ["peers", rest @ ..] => peers::run(root, rest),
         _ => bail!("{USAGE}"),
     }
 }

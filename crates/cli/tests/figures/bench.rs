@@ -1,5 +1,8 @@
 //! `bench` measures what it is asked to, on models dense and sparse.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
 use super::{fault, json, model, stdout};
 
 #[test]
@@ -17,6 +20,8 @@ fn every_case_has_a_row_with_the_keys_that_scripts_read() {
             "1,3",
             "--context",
             "0,33",
+            "--crowd",
+            "3:700+2",
             "--threads",
             "1,2",
             "--runs",
@@ -32,6 +37,7 @@ fn every_case_has_a_row_with_the_keys_that_scripts_read() {
                     cases.push(format!("decode n=2 b={streams} ctx={context} t={threads}"));
                 }
             }
+            cases.push(format!("crowd n=700+2 b=3 t={threads}"));
             cases
         };
         let plain = |threads: usize| format!("prompt/plain n=80 t={threads}");
@@ -39,15 +45,44 @@ fn every_case_has_a_row_with_the_keys_that_scripts_read() {
         assert_eq!(cases, [of_threads(1), of_threads(2), plain].concat(), "{family}");
         for row in rows {
             let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
-            let expected = ["case", "tok_per_s", "gb_per_s", "gop_per_s", "share_of_roof", "bound"];
+            let figures = ["tok_per_s", "gb_per_s", "gop_per_s", "share_of_roof"];
+            let expected = [&["case"][..], &figures, &["bound", "seconds"]].concat();
             assert_eq!(keys, expected, "{family}");
-            for key in &expected[1..5] {
+            for key in &figures {
                 let value = row[*key].as_f64().unwrap();
                 assert!(value.is_finite() && value > 0.0, "{row}");
             }
             assert!(["memory", "compute"].contains(&row["bound"].as_str().unwrap()), "{row}");
+            assert_eq!(row["seconds"].as_array().unwrap().len(), 1, "{row}");
         }
     }
+}
+
+#[test]
+fn paced_runs_wait_for_a_line_each() {
+    let model = model("qwen2");
+    let args = ["bench", &model, "--prompt", "8", "--decode", "0", "--threads", "1", "--json"];
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_ruminate"))
+        .args(args)
+        .args(["--runs", "2", "--paced"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pace = bench.stdin.take().unwrap();
+    let mut lines = BufReader::new(bench.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert!(next().starts_with("roofs "));
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(next(), "ready prompt n=8 t=1");
+        pace.write_all(b"\n").unwrap();
+        told.push(next().strip_prefix("took ").unwrap().parse::<f64>().unwrap());
+    }
+    let rows: Vec<String> = lines.map(Result::unwrap).collect();
+    let rows: serde_json::Value = serde_json::from_str(&rows.join("\n")).unwrap();
+    assert_eq!(rows[0]["seconds"], serde_json::json!(told));
+    assert!(bench.wait().unwrap().success());
 }
 
 #[test]

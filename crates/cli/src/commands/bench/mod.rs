@@ -2,15 +2,16 @@
 
 mod cases;
 mod load;
+mod pace;
 mod report;
 mod roofs;
 
 use std::io::{self, Write};
 
 use anyhow::Context;
-use engine::{KvType, Model, Options, Plan};
+use engine::{CacheSize, KvType, Model, Options, Plan};
 use formats::{Access, Checkpoint};
-use model::Limits;
+use model::{Kv, Limits};
 use par::Pool;
 use simd::Best;
 use spec::ModelSpec;
@@ -26,6 +27,7 @@ Examples:
   ruminate bench ./model.gguf
   ruminate bench ./model.gguf --prompt 512 --decode 128 --streams 1,8,32 --threads 1,2
   ruminate bench ./model.gguf --prompt 0 --context 0,4096 --json
+  ruminate bench ./model.gguf --prompt 0 --decode 0 --crowd 8:32+16,32:128+128
 
 Every case is checked before its clock starts: finite logits, and the same bits as one stream gets
 alone on one thread. The share of the roof is that of the binding one: the bytes that must be read
@@ -57,6 +59,9 @@ pub(crate) struct Args {
     /// Tokens in each stream's cache before it decodes.
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [0])]
     context: Vec<usize>,
+    /// Streams that start empty: how many, tokens of their prompts and of their answers.
+    #[arg(long, value_name = "B:IN+OUT,…", value_delimiter = ',', value_parser = cases::crowd)]
+    crowd: Vec<Case>,
     /// Threads to compute with [default: one a processor].
     #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = args::positive)]
     threads: Vec<usize>,
@@ -72,6 +77,9 @@ pub(crate) struct Args {
     /// Print a JSON list of the cases.
     #[arg(long)]
     json: bool,
+    /// Say "ready" before each run and wait for a line on stdin: for measuring in turn with others.
+    #[arg(long, requires = "json")]
+    paced: bool,
 }
 
 /// What else is measured.
@@ -103,13 +111,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Model { mut decoder, mut kv, .. } = load(args, &checkpoint, &cases)?;
     for (pool, roofs) in pools.iter().zip(&roofs) {
         let line = roofs.line(best, pool.threads());
-        if args.json {
+        if args.json && !args.paced {
             remark(&line)
         } else {
             writeln!(io::stdout(), "{line}")?
         };
     }
-    let mut bench = Bench::new(&mut decoder, &mut kv, args.runs);
+    let mut bench = Bench::new(&mut decoder, &mut kv, args);
     let mut rows = Vec::new();
     let mut measure = |bench: &mut Bench<'_>, cases: &[Case]| {
         for (pool, roofs) in pools.iter().zip(&roofs) {
@@ -141,10 +149,13 @@ fn load(args: &Args, checkpoint: &Checkpoint, cases: &[Case]) -> anyhow::Result<
     let spec = ModelSpec::from_config(&checkpoint.config)
         .with_context(|| checkpoint.path.display().to_string())?;
     let streams = cases.iter().map(|case| case.streams()).max().unwrap_or(1);
+    let pages = cases.iter().map(|case| case.streams() * case.pages()).max().unwrap_or(1);
     let options = Options {
         context: cases.iter().map(|case| case.context_end()).max(),
         sequences_max: streams,
         kv_type: args.kv_type,
+        // Not as many as the longest case of the most streams: no case is both.
+        cache: CacheSize::Bytes(pages as u64 * Kv::page_bytes(&spec, args.kv_type) as u64),
         memory: args.memory,
         ..Options::default()
     };

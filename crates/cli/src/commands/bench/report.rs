@@ -10,6 +10,7 @@ use super::roofs::{Bound, Roofs};
 pub(super) struct Row {
     case: Case,
     threads: usize,
+    seconds: Vec<f64>,
     tok_per_s: f64,
     gb_per_s: f64,
     gop_per_s: f64,
@@ -23,6 +24,7 @@ impl Row {
         Row {
             case,
             threads,
+            seconds: measured.runs.clone(),
             tok_per_s: measured.n_tokens as f64 / measured.seconds,
             gb_per_s: measured.bytes() as f64 / measured.seconds / 1e9,
             gop_per_s: measured.total_ops() as f64 / measured.seconds / 1e9,
@@ -50,20 +52,14 @@ impl Row {
     }
 
     pub(super) fn json(&self) -> Value {
-        let Row { case, threads, .. } = self;
-        let case = match case {
-            Case::Prompt { len, .. } => format!("{} n={len} t={threads}", case.name()),
-            Case::Decode { len, streams, context } => {
-                format!("decode n={len} b={streams} ctx={context} t={threads}")
-            }
-        };
         json!({
-            "case": case,
+            "case": self.case.label(self.threads),
             "tok_per_s": self.tok_per_s,
             "gb_per_s": self.gb_per_s,
             "gop_per_s": self.gop_per_s,
             "share_of_roof": self.share_of_roof,
             "bound": self.bound.name(),
+            "seconds": self.seconds,
         })
     }
 }
