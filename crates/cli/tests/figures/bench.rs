@@ -21,7 +21,7 @@ fn every_case_has_a_row_with_the_keys_that_scripts_read() {
             "--context",
             "0,33",
             "--crowd",
-            "3:700+2",
+            "3:200+2",
             "--threads",
             "1,2",
             "--runs",
@@ -37,7 +37,7 @@ fn every_case_has_a_row_with_the_keys_that_scripts_read() {
                     cases.push(format!("decode n=2 b={streams} ctx={context} t={threads}"));
                 }
             }
-            cases.push(format!("crowd n=700+2 b=3 t={threads}"));
+            cases.push(format!("crowd n=200+2 b=3 t={threads}"));
             cases
         };
         let plain = |threads: usize| format!("prompt/plain n=80 t={threads}");

@@ -55,6 +55,7 @@ mod tests {
         let roofs = Roofs { read: 100.0, peaks: [10.0, 20.0, 40.0] };
         let mut measured = Measured {
             seconds: 4.0,
+            runs: vec![4.0],
             n_tokens: 8,
             weights_bytes: 150,
             kv_bytes: 50,
