@@ -84,8 +84,10 @@ impl Probe {
 
     /// Bytes that weights of this probe move, by what the decoder packed.
     pub(super) fn traffic(&self) -> Traffic {
-        let parameters = self.spec().cost().parameters();
-        let bits = 8.0 * self.decoder.weights_bytes() as f64 / parameters.total as f64;
+        let cost = self.spec().cost();
+        // The embedding of its own, of which rows are read, is not among the packed matrices.
+        let packed = cost.parameters().total - cost.parts().embedding;
+        let bits = 8.0 * self.decoder.weights_bytes() as f64 / packed as f64;
         self.spec().traffic_at(bits, self.kv.kv_type().bytes() as u64)
     }
 
