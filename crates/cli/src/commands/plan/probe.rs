@@ -145,7 +145,8 @@ impl Widths {
         let layer = spec.layers.last().expect("a model has layers");
         let hidden = match &layer.ffn {
             FfnSpec::Dense { hidden } => *hidden,
-            FfnSpec::Moe(moe) => moe.n_chosen * moe.hidden + moe.shared_hidden,
+            // As narrow as an expert: products are as small as those of the layer that is meant.
+            FfnSpec::Moe(moe) => moe.hidden,
         };
         let (n_heads, n_kv_heads, head_dim) = match &layer.attention {
             AttentionSpec::Gqa(gqa) => (gqa.n_heads, gqa.n_kv_heads, gqa.head_dim),
