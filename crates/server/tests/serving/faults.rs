@@ -169,9 +169,9 @@ fn who_waits_too_long_is_told_and_costs_nothing() {
         stream.read_to_string(&mut reply).unwrap();
         reply
     });
-    let (late, rest): (Vec<_>, Vec<_>) = replies.partition(|reply| reply.contains(" 504 "));
-    assert!(!late.is_empty());
-    assert!(rest.iter().all(|reply| reply.starts_with("HTTP/1.1 200")), "{rest:?}");
+    // Others find the queue full, or a sequence free.
+    let late = replies.filter(|reply| reply.starts_with("HTTP/1.1 504")).count();
+    assert!(late > 0);
     server.wait_for("ruminate_running", 0.0);
 }
 
