@@ -199,20 +199,22 @@ fn a_budget_ends_thinking_and_the_answer_follows() {
         let conversation =
             Conversation { messages: vec![Message::new(Role::User, "2 + 2?")], tools: Vec::new() };
         let vocabulary = loaded.vocabulary.clone();
-        let (prompt, start) = vocabulary.prompt(&conversation, Think::Budget(160), 0).unwrap();
-        assert_eq!(start.as_ref().unwrap().limits.budget, Some(160));
-        // As if the model had opened its thinking at once, and had much to think about.
-        let limits = ThinkLimits { budget: Some(160), min: 140 };
-        let start = ThinkStart { inside: true, limits, ..start.unwrap() };
+        let (prompt, start) = vocabulary.prompt(&conversation, Think::Budget(20), 0).unwrap();
+        assert_eq!(start.as_ref().unwrap().limits.budget, Some(20));
+        // As if the model had opened its thinking at once.
+        let start = ThinkStart { inside: true, ..start.unwrap() };
         let mut core = Core::new(loaded).unwrap();
-        let ask = Request { think: Some(start), ..request(&prompt, 280, params(1.0, 3)) };
+        let ask = Request { think: Some(start), ..request(&prompt, 220, params(1.0, 3)) };
         let outcome = run(&mut core, vec![ask], 0).remove(0);
         let first_answer =
             outcome.tokens.iter().position(|token| token.place == Place::Answer).unwrap();
         let thought = outcome.tokens.iter().filter(|token| token.place == Place::Thinking).count();
         assert_eq!(outcome.usage.thinking_tokens, thought);
-        // All of it is used but for what a line end in the last tenth spares.
-        assert!((130..=160).contains(&thought), "{thought} tokens of thinking");
+        // Twenty, two more for a line end, and the stop text.
+        let stop = "Considering the limited time by the user, I have to give the solution based \
+                    on the thinking directly now.";
+        let stop = vocabulary.tokenizer.encode_text(stop).unwrap().len();
+        assert!((20..=23 + stop + 2).contains(&thought), "{thought} tokens of thinking");
         assert!(outcome.tokens[first_answer..].iter().all(|t| t.place == Place::Answer));
         assert!(outcome.thinking.contains("Considering the limited time"), "{}", outcome.thinking);
     }
@@ -293,7 +295,7 @@ fn the_next_turn_finds_its_prefix_warm_and_the_thinking_gone() {
     let prompt = &prompts()[1];
     let ask = Request { think, ..request(prompt, 140, params(1.0, 1)) };
     let outcome = run(&mut core, vec![ask], 0).remove(0);
-    assert!((5..=9).contains(&outcome.usage.thinking_tokens));
+    assert!(outcome.usage.thinking_tokens >= 9);
     // Of the answered sequence only the prompt's whole pages are still stored.
     assert_eq!(core.statistics().n_pages_cached, prompt.len() / PAGE);
     let answer = outcome.tokens.iter().filter(|token| token.place == Place::Answer);

@@ -342,7 +342,7 @@ fn the_grammar_waits_until_thinking_has_ended_and_the_budget_stays_exact() {
         for (outcome, free) in outcomes.iter().zip(&free) {
             assert!(outcome.is_whole());
             assert!(regex.is_match(&outcome.answer), "{:?}", outcome.answer);
-            assert!((1..=12).contains(&outcome.usage.thinking_tokens));
+            assert!(!outcome.thinking.is_empty());
             // What is thought does not know of the grammar.
             assert_eq!(outcome.thinking, free.thinking);
             assert_eq!(outcome.usage.thinking_tokens, free.usage.thinking_tokens);

@@ -146,7 +146,7 @@ fn a_stop_text_ends_the_answer_before_it() {
 }
 
 /// Tokens of the text that ends thinking by force, up to its tag.
-fn stop_tokens() -> u64 {
+fn forced_tokens() -> u64 {
     let read = |file| std::fs::read(golden("llama").join(file)).unwrap();
     let config = TokenizerConfig::from_json(&read("tokenizer_config.json"), None).unwrap();
     let json = read("tokenizer.json");
@@ -174,13 +174,12 @@ fn thinking_is_off_on_or_as_long_as_its_budget() {
         (&"reserve".into(), &30.into())
     );
     assert_eq!(on["usage"]["answer_tokens"], 7);
-    for budget in [10, 20, 2 * stop_tokens(), 150] {
-        let found = ask(&budget.to_string(), "240");
-        let tokens = found["usage"]["thinking_tokens"].as_u64().unwrap();
-        assert!((budget / 2..=budget).contains(&tokens), "{budget}: {tokens}");
+    for budget in [1_u64, 10, 20] {
+        let found = ask(&budget.to_string(), "180");
+        let tokens = found["usage"]["thinking_tokens"].as_u64().unwrap() - forced_tokens();
+        assert!((budget..=budget + budget.div_ceil(10)).contains(&tokens), "{budget}: {tokens}");
         let thinking = found["thinking"].as_str().unwrap();
-        let ends = thinking.ends_with("based on the thinking directly now.");
-        assert_eq!(ends, budget >= 2 * stop_tokens(), "{thinking}");
+        assert!(thinking.ends_with("based on the thinking directly now."), "{thinking}");
         assert!(found["usage"]["answer_tokens"].as_u64() > Some(0), "{found}");
     }
 }

@@ -61,7 +61,8 @@ fn thinking_is_told_apart_and_counted() {
     assert!(!message["reasoning_content"].as_str().unwrap().is_empty(), "{thought}");
     assert_eq!(message["reasoning"], message["reasoning_content"]);
     let n = thought["usage"]["completion_tokens_details"]["reasoning_tokens"].as_u64().unwrap();
-    assert!((10..=20).contains(&n), "{n} tokens of thinking");
+    // The budget, a tenth to end a line, and the words that end it.
+    assert!((20..=140).contains(&n), "{n} tokens of thinking");
     assert_eq!(thought["usage"]["ruminate"]["thinking"]["thought"], true);
     body.as_object_mut().unwrap().remove("thinking_token_budget");
     body["reasoning_effort"] = json!("none");

@@ -39,9 +39,6 @@ pub struct Thinking {
     /// The tokens of the card's texts.
     stop: Vec<u32>,
     close: Vec<u32>,
-    /// Tokens of the two that are thinking: those before the one that closes it.
-    stop_thoughts: u32,
-    close_thoughts: u32,
     wait: Vec<u32>,
     trial: Vec<u32>,
     /// `<think>`, and what stands between it and an end that comes at once.
@@ -87,23 +84,11 @@ impl Thinking {
         let between = nothing.split(CLOSE).next().unwrap_or_default();
         let spelled = tokens(CLOSE)?;
         let whole = closers[0].clone();
-        let (stop, close) = (tokens(card.stop)?, tokens(card.close)?);
-        let thoughts = |ids: &[u32]| {
-            let mut text = Vec::new();
-            let tag = CLOSE.as_bytes();
-            let closes = |&id: &u32| {
-                text.extend_from_slice(tokenizer.bytes(id));
-                text.windows(tag.len()).any(|bytes| bytes == tag)
-            };
-            ids.iter().position(closes).unwrap_or(ids.len()) as u32
-        };
         Ok(Some(Arc::new(Self {
             card,
             has_switch: template.has_switch(),
-            stop_thoughts: thoughts(&stop),
-            close_thoughts: thoughts(&close),
-            stop,
-            close,
+            stop: tokens(card.stop)?,
+            close: tokens(card.close)?,
             wait: tokens(card.wait)?,
             trial: tokens(card.trial)?,
             open: tokens(OPEN)?,

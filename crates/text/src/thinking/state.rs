@@ -18,8 +18,7 @@ use crate::Tokenizer;
 /// How much thinking is allowed and asked for, in tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ThinkLimits {
-    /// The most, the words that end it included. It lands at a line end in the last tenth before
-    /// those words, where there is one.
+    /// From here on thinking ends at the next line end, and at the latest a tenth later.
     pub budget: Option<u32>,
     /// Before this, thinking does not end: where it would, the family's "Wait" comes instead.
     pub min: u32,
@@ -29,7 +28,7 @@ pub struct ThinkLimits {
 const RESERVE_MAX: usize = 1024;
 /// The part of all tokens that is kept at most: one in so many.
 const RESERVE_SHARE: usize = 4;
-/// The part of a limit by which thinking may end earlier, to end with a line.
+/// The part of a limit by which thinking may end earlier or later to end with a line.
 const LANDING_SHARE: u32 = 10;
 
 /// Tokens that are kept for the answer where it may have `max_tokens`, its thinking included: a
@@ -212,10 +211,7 @@ impl ThinkState {
         self.end = Some(why);
         let nothing = self.thinking_tokens == 0 && why == ThinkEnd::Budget;
         let words = self.recital(Recital::Stop).len() as u32;
-        let after = |used: u32, more: u32| used.saturating_add(more);
-        let thoughts = after(self.thinking_tokens, self.thinking.stop_thoughts);
-        let fits = self.room.is_none_or(|room| after(self.n_tokens, words) <= room)
-            && self.limits.budget.is_none_or(|budget| thoughts <= budget);
+        let fits = self.room.is_none_or(|room| self.n_tokens.saturating_add(words) <= room);
         self.recite(match (nothing, fits) {
             (true, _) => Recital::Nothing,
             (false, true) => Recital::Stop,
@@ -363,12 +359,10 @@ impl ThinkState {
         self.room.map(|room| room - self.recital(self.stop).len() as u32)
     }
 
-    /// Tokens of thinking after which its end must be recited, to be over within its budget.
+    /// Tokens of thinking after which it ends, in a line or not.
     fn latest_by_budget(&self) -> Option<u32> {
-        let Thinking { stop_thoughts, close_thoughts, .. } = *self.thinking;
-        // At least half of it is for the model's own thoughts, else the end goes without words.
-        let end = |budget| if stop_thoughts <= budget / 2 { stop_thoughts } else { close_thoughts };
-        self.limits.budget.map(|budget| budget.saturating_sub(end(budget)))
+        let later = |budget: u32| budget.saturating_add(budget.div_ceil(LANDING_SHARE));
+        self.limits.budget.map(later)
     }
 
     /// Ends thinking if its budget or the room for it asks for it here.
@@ -379,9 +373,9 @@ impl ThinkState {
                 self.end(ThinkEnd::Reserve);
             }
         }
-        if let Some(latest) = self.latest_by_budget() {
-            let (used, soft) = (self.thinking_tokens, latest - latest / LANDING_SHARE);
-            if used >= latest || (used >= soft && self.line_ended) {
+        if let (Some(budget), Some(latest)) = (self.limits.budget, self.latest_by_budget()) {
+            let used = self.thinking_tokens;
+            if used >= latest || (used >= budget && self.line_ended) {
                 self.end(ThinkEnd::Budget);
             }
         }
