@@ -20,6 +20,7 @@ pub mod advantage;
 pub mod batch;
 pub mod checkpoint;
 pub mod config;
+mod course;
 pub mod data;
 mod error;
 mod gguf;

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use model::learn::Sequences;
-use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::checkpoint::Folder;
 use crate::config::Config;
+use crate::course::{self, Course, State};
 use crate::data::{self, Columns, Example};
 use crate::pack::passes;
-use crate::picker::{self, Picker};
+use crate::picker::Picker;
 use crate::prompts::Prompts;
 use crate::report::{self, Report};
 use crate::roof::Roof;
@@ -36,11 +36,26 @@ struct Row {
     is_target: Vec<bool>,
 }
 
-/// What a checkpoint keeps of the loop.
-#[derive(Serialize, Deserialize)]
-struct State {
-    step: u64,
-    picker: picker::State,
+impl Course for Sft {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn trainee(&mut self) -> &mut Trainee {
+        &mut self.trainee
+    }
+
+    fn steps(&self) -> (u64, u64) {
+        (self.step, self.saved)
+    }
+
+    fn step(&mut self) -> Result<Report, Error> {
+        Sft::step(self)
+    }
+
+    fn save(&mut self) -> Result<(), Error> {
+        Sft::save(self)
+    }
 }
 
 impl Sft {
@@ -99,22 +114,7 @@ impl Sft {
     ///
     /// What ends it before: the newest checkpoint stays.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<(), Error> {
-        while self.step < self.config.train.steps && !watch.is_stopped() {
-            let report = self.step()?;
-            watch.report(&report);
-            let every = self.config.checkpoint.every;
-            if every > 0 && self.step.is_multiple_of(every) {
-                self.save()?;
-            }
-        }
-        if self.saved != self.step {
-            self.save()?;
-        }
-        let out = self.config.out.join("model");
-        self.trainee.write(&out)?;
-        let (step, digest) = (self.step, self.trainee.digest());
-        watch.note(&format!("step {step}: the model is in {}, weights {digest}", out.display()));
-        Ok(())
+        course::run(self, watch)
     }
 
     /// Steps that are done.

@@ -8,18 +8,18 @@ mod tell;
 use std::time::Instant;
 
 use model::Decoder;
-use serde::{Deserialize, Serialize};
 use verifiers::Verifier;
 
 use crate::Error;
 use crate::batch::{self, How, Learned};
 use crate::checkpoint::Folder;
 use crate::config::Config;
+use crate::course::{self, Course, State};
 use crate::data::Problem;
 use crate::groups::{self, Group, Put, Sample, give_advantages};
 use crate::loss::aggregate::Constants;
 use crate::pack::shares;
-use crate::picker::{self, Picker};
+use crate::picker::Picker;
 use crate::report::Report;
 use crate::reward::{self, Overlong, Reward, Written};
 use crate::rollout::{self, rollout};
@@ -51,13 +51,6 @@ struct Reference {
     values: Option<Vec<Vec<f32>>>,
 }
 
-/// What a checkpoint keeps of the loop.
-#[derive(Serialize, Deserialize)]
-struct State {
-    step: u64,
-    picker: picker::State,
-}
-
 /// What a rollout came to, with the groups that were left out.
 struct Rolled {
     groups: Vec<Group>,
@@ -70,6 +63,28 @@ struct Rolled {
     seconds: f64,
 }
 
+impl Course for Rl {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn trainee(&mut self) -> &mut Trainee {
+        &mut self.trainee
+    }
+
+    fn steps(&self) -> (u64, u64) {
+        (self.step, self.saved)
+    }
+
+    fn step(&mut self) -> Result<Report, Error> {
+        Rl::step(self)
+    }
+
+    fn save(&mut self) -> Result<(), Error> {
+        Rl::save(self)
+    }
+}
+
 impl Rl {
     /// Trains to the last step, or until `watch` stops it; then writes the model.
     ///
@@ -77,22 +92,7 @@ impl Rl {
     ///
     /// What ends it before: the newest checkpoint stays.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<(), Error> {
-        while self.step < self.config.train.steps && !watch.is_stopped() {
-            let report = self.step()?;
-            watch.report(&report);
-            let every = self.config.checkpoint.every;
-            if every > 0 && self.step.is_multiple_of(every) {
-                self.save()?;
-            }
-        }
-        if self.saved != self.step {
-            self.save()?;
-        }
-        let out = self.config.out.join("model");
-        self.trainee.write(&out)?;
-        let (step, digest) = (self.step, self.trainee.digest());
-        watch.note(&format!("step {step}: the model is in {}, weights {digest}", out.display()));
-        Ok(())
+        course::run(self, watch)
     }
 
     /// One step: the model answers, the answers are compared within their groups, and the weights

@@ -3,10 +3,11 @@
 use verifiers::Verifier;
 use verifiers::sandbox::Launcher;
 
-use super::{Reference, Rl, State};
+use super::{Reference, Rl};
 use crate::Error;
 use crate::checkpoint::Folder;
 use crate::config::Config;
+use crate::course::State;
 use crate::data::{self, Columns, Problem};
 use crate::groups;
 use crate::picker::Picker;
