@@ -37,6 +37,8 @@ interface (`xtask/src/peers/llama.py`). Both keep the model loaded and wait whil
 llama.cpp's is computed before its clock starts.
 - llama.cpp has batches of 512 (`n_batch`, `n_ubatch`), as many threads, a mapped file, repacked \
 weights where it knows how, and a cache apart for each stream.
+- Where it uses AMX, two faults are worked around: its build reads `amx.h` first, without which it \
+crashed when GCC 12 built it, and matrices of latent attention stay in plain buffers.
 - Flash attention is tried on and off before each case, and the faster one is measured. Where \
 computing the past would take over ten seconds, it is on.
 - A prompt ends with the logits of its last token, a step with those of every stream; choosing a \
