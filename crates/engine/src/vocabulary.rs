@@ -133,6 +133,10 @@ impl Vocabulary {
         };
         let (mode, budget) = match think {
             Think::Default => (ThinkMode::Auto, None),
+            // A model that was taught to choose is asked in the way that leaves it the choice.
+            Think::Auto if thinking.leaves_open(template, conversation, &options)? => {
+                (ThinkMode::Auto, None)
+            }
             Think::Auto => (ThinkMode::On, None),
             Think::Off | Think::Budget(0) => (ThinkMode::Off, None),
             Think::On => (ThinkMode::On, None),

@@ -160,6 +160,20 @@ impl Thinking {
         }
         Ok(ThinkPrompt { inside: starts_inside(&prompt), prompt })
     }
+
+    /// Whether a template with a switch leaves the choice to the model where it is not used.
+    pub fn leaves_open(
+        &self,
+        template: &ChatTemplate,
+        conversation: &Conversation,
+        options: &RenderOptions,
+    ) -> Result<bool, Error> {
+        if !self.has_switch {
+            return Ok(false);
+        }
+        let asked = self.render(template, conversation, options, ThinkMode::Auto)?;
+        Ok(!asked.inside && !ends_closed(&asked.prompt))
+    }
 }
 
 /// Whether an answer to `prompt` begins as thinking: its template has just opened it.
