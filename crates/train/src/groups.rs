@@ -17,9 +17,9 @@ use crate::rollout::{Answer, Ask, End};
 pub struct Sample {
     pub prompt: Vec<u32>,
     pub answer: Answer,
-    /// The probability that the first token is said to have had, where it was chosen for the model
-    /// or from half of what it might have said.
-    pub declared: Option<f32>,
+    /// Where the model chose whether to think, and the ln p that this token is said to have had: it
+    /// was chosen for the model, or drawn from half of what it might have said.
+    pub declared: Option<(usize, f32)>,
     pub written: Written,
     /// Tokens of thinking, tags included.
     pub n_thinking: usize,
@@ -65,7 +65,7 @@ impl Sample {
 
     /// Words that were put into its mouth are not learned, but for the choice of saying them.
     fn is_learned(&self, at: usize) -> bool {
-        at >= self.answer.n_forced || (at == 0 && self.declared.is_some())
+        at >= self.answer.n_forced || self.declared.is_some_and(|declared| declared.0 == at)
     }
 
     /// ln p of the learned tokens as they were written; and what the routers chose, of those that
@@ -73,7 +73,7 @@ impl Sample {
     pub fn old(&self) -> (Vec<f32>, Vec<Option<u64>>) {
         let learned = (0..self.answer.tokens.len()).filter(|at| self.is_learned(*at));
         let one = |at: usize| match self.declared {
-            Some(declared) if at == 0 => (declared, None),
+            Some((choice, declared)) if at == choice => (declared, None),
             _ => (self.answer.logprobs[at], Some(self.answer.routes[at])),
         };
         learned.map(one).unzip()
@@ -98,8 +98,8 @@ pub struct Put {
     pub ask: Ask,
     /// The answer, forced words included, begins as a thought.
     pub inside: bool,
-    /// The first token counts as one of two choices that are equally likely.
-    pub is_half: bool,
+    /// The token of the answer at which two ways part that count as equally likely.
+    pub choice: Option<usize>,
     pub asked_tokens: Option<usize>,
 }
 
@@ -127,10 +127,10 @@ pub fn put(
     }
     let seed = answer_seed(config.seed, row, visit);
     let n = config.rollout.samples;
-    let one = |asked: Asked, forced: Vec<u32>, n: usize, seed: u64, is_half: bool| {
+    let one = |asked: Asked, forced: Vec<u32>, n: usize, seed: u64, choice: Option<usize>| {
         let Asked { tokens, inside } = asked;
         let ask = Ask { prompt: tokens, forced, seed, n };
-        Put { row, ask, inside, is_half, asked_tokens }
+        Put { row, ask, inside, choice, asked_tokens }
     };
     let think = match config.rollout.modes {
         Modes::Default => Think::Default,
@@ -138,20 +138,24 @@ pub fn put(
         Modes::Off => Think::Off,
         Modes::HalfEach => {
             let plain = prompts.ask(&conversation, Think::Default)?;
-            let halves = [(Think::On, seed), (Think::Off, !seed)];
-            let half = |(think, seed)| {
-                let made = prompts.ask(&conversation, think)?;
-                // What a mode adds to the prompt is what the model might have said itself.
-                let added = made.tokens.strip_prefix(plain.tokens.as_slice());
-                Ok(match added {
-                    Some(added) => one(plain.clone(), added.to_vec(), n / 2, seed, true),
-                    None => one(made, Vec::new(), n / 2, seed, false),
-                })
+            let on = prompts.ask(&conversation, Think::On)?;
+            let off = prompts.ask(&conversation, Think::Off)?;
+            // What a mode adds to the prompt is what the model might have said itself.
+            let [added_on, added_off] =
+                [&on, &off].map(|made| made.tokens.strip_prefix(plain.tokens.as_slice()));
+            let choice = match (added_on, added_off) {
+                (Some(on), Some(off)) => on.iter().zip(off).take_while(|(a, b)| a == b).count(),
+                // Only one of the two can be said by the model: its first token says so.
+                _ => 0,
             };
-            return halves.into_iter().map(half).collect();
+            let half = |made: &Asked, added: Option<&[u32]>, seed| match added {
+                Some(added) => one(plain.clone(), added.to_vec(), n / 2, seed, Some(choice)),
+                None => one(made.clone(), Vec::new(), n / 2, seed, None),
+            };
+            return Ok(vec![half(&on, added_on, seed), half(&off, added_off, !seed)]);
         }
     };
-    Ok(vec![one(prompts.ask(&conversation, think)?, Vec::new(), n, seed, false)])
+    Ok(vec![one(prompts.ask(&conversation, think)?, Vec::new(), n, seed, None)])
 }
 
 /// Says how long to think, in the words that L1 was trained with.
@@ -169,10 +173,10 @@ pub fn read(prompts: &Prompts, put: &Put, answers: Vec<Answer>) -> Vec<(Sample, 
         let truncated = answer.end == End::Length;
         let (written, n_thinking) = prompts.read(&answer.tokens, put.inside, truncated);
         let written = Written { asked_tokens: put.asked_tokens, ..written };
-        let declared = put.is_half.then(|| match answer.n_forced {
+        let declared = put.choice.map(|choice| match answer.n_forced <= choice {
             // One of two choices was made, and then the model drew.
-            0 => HALF + answer.logprobs.first().copied().unwrap_or(0.0),
-            _ => HALF,
+            true => (choice, HALF + answer.logprobs.get(choice).copied().unwrap_or(0.0)),
+            false => (choice, HALF),
         });
         let nothing = Reward {
             total: 0.0,

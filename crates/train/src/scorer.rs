@@ -9,6 +9,7 @@ use verifiers::judge::Judge;
 use verifiers::sandbox::{Interpreter, Launcher, Limits, Sandbox};
 use verifiers::{VERIFIERS, Verifier};
 
+use crate::data::Problem;
 use crate::judge::Server;
 
 /// What a verifier may need from outside.
@@ -89,6 +90,11 @@ pub fn from_name(
             None => Err(Error::Unknown { name: name.into(), known: names().join(", ") }),
         },
     }
+}
+
+/// The verifier that a problem names, or else `verifier`.
+pub(crate) fn of_row<'a>(problem: &Problem, verifier: &'a dyn Verifier) -> &'a dyn Verifier {
+    problem.verifier.and_then(verifiers::from_name).unwrap_or(verifier)
 }
 
 /// A listed verifier as one that is owned.

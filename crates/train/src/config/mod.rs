@@ -145,7 +145,7 @@ fn of_toml(path: &Path, text: &str, error: &toml::de::Error) -> Error {
 }
 
 /// Puts every value of `above` into `table`, sections into sections.
-fn lay_over(table: &mut Table, above: Table) {
+pub fn lay_over(table: &mut Table, above: Table) {
     for (key, value) in above {
         match (table.get_mut(&key), value) {
             // What has kinds is one value: half of another kind would make none.

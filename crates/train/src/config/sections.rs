@@ -73,6 +73,9 @@ pub struct DataSection {
     /// The column of a row's difficulty.
     #[serde(default)]
     pub difficulty: Option<String>,
+    /// The column that names a row's verifier, in the place of `reward.verifier`.
+    #[serde(default)]
+    pub verifier: Option<String>,
     /// What the model is told before the question.
     #[serde(default)]
     pub system: Option<String>,

@@ -38,6 +38,7 @@ pub struct Columns {
     question: Option<String>,
     answer: Option<String>,
     difficulty: Option<String>,
+    verifier: Option<String>,
     system: Option<String>,
     suffix: String,
 }
@@ -48,6 +49,8 @@ pub struct Problem {
     pub conversation: Conversation,
     pub task: Task,
     pub difficulty: Option<i64>,
+    /// The verifier that this row names, if rows do.
+    pub verifier: Option<&'static str>,
 }
 
 /// A question with the answer to learn.
@@ -63,6 +66,7 @@ impl Columns {
             question: section.prompt.clone(),
             answer: section.answer.clone(),
             difficulty: section.difficulty.clone(),
+            verifier: section.verifier.clone(),
             system: section.system.clone(),
             suffix: section.suffix.clone(),
         }
@@ -94,6 +98,7 @@ impl Columns {
             conversation: self.conversation(turns)?,
             task,
             difficulty: difficulty.and_then(number),
+            verifier: self.verifier.as_deref().map(|name| verifier(row, name)).transpose()?,
         })
     }
 
@@ -154,6 +159,17 @@ impl Columns {
             None => usual.iter().find_map(|name| at(row, name)),
         }
     }
+}
+
+/// The verifier that a row names.
+fn verifier(row: &Row, column: &str) -> Result<&'static str, String> {
+    let name = at(row, column).and_then(Value::as_str);
+    let name = name.ok_or_else(|| missing(row, "the verifier", Some(column), &[]))?;
+    let found = verifiers::from_name(name).ok_or_else(|| {
+        let known: Vec<_> = verifiers::VERIFIERS.iter().map(|one| one.name()).collect();
+        format!("no verifier of rows is called {name} (known: {})", known.join(", "))
+    })?;
+    Ok(found.name())
 }
 
 /// What is at a column or, by dots, within one; null is nothing.
@@ -282,6 +298,7 @@ mod tests {
             question: None,
             answer: None,
             difficulty: None,
+            verifier: None,
             system: None,
             suffix: String::new(),
         }
@@ -328,6 +345,16 @@ mod tests {
         assert_eq!(columns().problem(&row(mbpp)).unwrap().task.tests.len(), 1);
         let bad = json!({"prompt": "p", "answer": "", "test_list": ["f(1)"]});
         assert!(columns().problem(&row(bad)).unwrap_err().contains("`f(1)`"));
+    }
+
+    #[test]
+    fn rows_may_name_their_verifiers() {
+        let named = Columns { verifier: Some("how".into()), ..columns() };
+        let of = |how: &str| named.problem(&row(json!({"prompt": "q", "answer": "7", "how": how})));
+        assert_eq!(of("number").unwrap().verifier, Some("number"));
+        assert!(of("oracle").unwrap_err().starts_with("no verifier of rows is called oracle"));
+        let none = named.problem(&row(json!({"prompt": "q", "answer": "7"}))).unwrap_err();
+        assert!(none.starts_with("no column for the verifier (how)"), "{none}");
     }
 
     #[test]

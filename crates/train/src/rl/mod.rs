@@ -24,6 +24,7 @@ use crate::report::Report;
 use crate::reward::{self, Overlong, Reward, Written};
 use crate::rollout::{self, rollout};
 use crate::roof::Roof;
+use crate::scorer;
 use crate::trainee::Trainee;
 use crate::watch::Watch;
 
@@ -193,7 +194,8 @@ impl Rl {
         }
         let settings = self.reward_settings();
         for (group, written) in groups.iter_mut().zip(&written) {
-            let what = (&self.problems[group.row].task, &*self.verifier);
+            let problem = &self.problems[group.row];
+            let what = (&problem.task, scorer::of_row(problem, &*self.verifier));
             let rewards: Vec<Reward> = reward::rewards(written, what, &settings, self.step);
             for (sample, reward) in group.samples.iter_mut().zip(rewards) {
                 sample.reward = reward;

@@ -143,11 +143,12 @@ fn check_known_good(
     config: &Config,
 ) -> Result<(), Error> {
     let is_own = config.reward.known_good.replace("{}", "").trim() != "";
-    if !is_own && WITHOUT_KNOWN_GOOD.contains(&verifier.name()) {
-        return Ok(());
-    }
     let prompts = &trainee.prompts;
     for (row, problem) in problems.iter().take(KNOWN_GOOD_ROWS).enumerate() {
+        let verifier = scorer::of_row(problem, verifier);
+        if !is_own && WITHOUT_KNOWN_GOOD.contains(&verifier.name()) {
+            continue;
+        }
         let puts = groups::put(prompts, problem, (row, 0), config)?;
         for put in puts {
             let answer = config.reward.known_good.replace("{}", &problem.task.answer);

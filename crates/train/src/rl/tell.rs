@@ -6,6 +6,7 @@ use super::{Rl, Rolled};
 use crate::batch::Learned;
 use crate::groups::{Group, Sample};
 use crate::report::{self, Report};
+use crate::scorer;
 use crate::trainee::Update;
 
 impl Rl {
@@ -20,8 +21,7 @@ impl Rl {
         let n = samples().count().max(1) as f64;
         let mean = |of: &dyn Fn(&Sample) -> f64| samples().map(of).sum::<f64>() / n;
         report.add("reward", mean(&|sample| f64::from(sample.reward.total)));
-        let name = format!("reward/{}", self.verifier.name());
-        report.add(name, mean(&|sample| f64::from(sample.reward.score.value)));
+        self.tell_verifiers(&mut report, rolled);
         for part in ["format", "overlong", "length", "mode"] {
             let of = |sample: &Sample| {
                 let parts = sample.reward.parts.iter().filter(|found| found.0 == part);
@@ -67,6 +67,21 @@ impl Rl {
         self.tell_difficulties(&mut report, rolled);
         report.samples = self.texts(rolled);
         report
+    }
+
+    /// The mean score of each verifier's answers.
+    fn tell_verifiers(&self, report: &mut Report, rolled: &Rolled) {
+        let mut by: BTreeMap<&str, (f64, usize)> = <_>::default();
+        for group in &rolled.groups {
+            let name = scorer::of_row(&self.problems[group.row], &*self.verifier).name();
+            let entry = by.entry(name).or_default();
+            let scores = group.samples.iter().map(|sample| f64::from(sample.reward.score.value));
+            entry.0 += scores.sum::<f64>();
+            entry.1 += group.samples.len();
+        }
+        for (name, (sum, n)) in by {
+            report.add(format!("reward/{name}"), sum / n.max(1) as f64);
+        }
     }
 
     fn tell_difficulties(&self, report: &mut Report, rolled: &Rolled) {
