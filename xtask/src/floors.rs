@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("verifiers", 0),
     ("quant", 1),
     ("plan", 1),
+    ("tasks", 1),
     ("panels", 2),
     ("formats", 2),
     ("ops", 3),
