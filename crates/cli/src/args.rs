@@ -8,6 +8,7 @@ use engine::sampler::PartialParams;
 use engine::{Error, KvType, Loaded, Numerics, Options, Speculate, Think};
 use formats::Access;
 
+use crate::built_in;
 use crate::terminal::{bars, locate};
 
 /// A flag whose value cannot be used: the fault of whoever typed it.
@@ -19,7 +20,7 @@ pub(crate) struct Usage(pub(crate) String);
 #[derive(clap::Args)]
 pub(crate) struct ModelArgs {
     /// A GGUF file, a folder, or a name on the hub: org/repo or org/repo:Q4_K_M.
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", default_value = built_in::NAME)]
     pub(crate) model: String,
     #[command(flatten)]
     pub(crate) loading: LoadArgs,
@@ -54,6 +55,11 @@ impl ModelArgs {
         self.loading.options()
     }
 
+    /// Whether the model is the one that is part of the binary.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.model == built_in::NAME
+    }
+
     /// Finds the model, downloading it if it is a name on the hub, and loads it.
     pub(crate) fn load(&self, options: &Options) -> anyhow::Result<Loaded> {
         load(&self.model, options)
@@ -77,12 +83,17 @@ impl LoadArgs {
 
 /// Finds a model, downloading it if it is a name on the hub, and loads it.
 pub(crate) fn load(model: &str, options: &Options) -> anyhow::Result<Loaded> {
-    let path = locate::path_of(model)?;
+    let placed = (model == built_in::NAME).then(built_in::Placed::new).transpose()?;
+    let path = match &placed {
+        Some(placed) => placed.path(),
+        None => locate::path_of(model)?,
+    };
     let bar = bars::loading();
     let loaded = Loaded::open(&path, options, &|done, total| bars::advance(&bar, done, total));
     bar.finish_and_clear();
     match loaded {
         Err(Error::Memory(shortage)) => bail!("{}: {shortage}", path.display()),
+        Ok(loaded) if placed.is_some() => Ok(Loaded { path: built_in::NAME.into(), ..loaded }),
         loaded => Ok(loaded?),
     }
 }
@@ -175,6 +186,20 @@ pub(crate) struct AnswerArgs {
     pub(crate) system: Option<String>,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
+}
+
+impl AnswerArgs {
+    /// What was asked of thinking; the built-in model decides by itself.
+    pub(crate) fn think(&self) -> Think {
+        let silent = if self.model.is_built_in() { Think::Auto } else { Think::Default };
+        self.think.unwrap_or(silent)
+    }
+
+    /// The params that were given, and the built-in model's own.
+    pub(crate) fn params(&self) -> Result<PartialParams, Usage> {
+        let given = self.sampling.params()?;
+        Ok(if self.model.is_built_in() { built_in::params(given) } else { given })
+    }
 }
 
 /// Seconds since 1970, for templates that write the date.

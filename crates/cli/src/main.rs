@@ -10,6 +10,7 @@
 
 mod args;
 mod asking;
+mod built_in;
 mod commands;
 mod questions;
 mod roofs;
@@ -35,6 +36,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  ruminate chat                                    Talk with the tiny built-in model
   ruminate chat Qwen/Qwen3-8B-GGUF:Q4_K_M          Talk with a model of the hub
   ruminate run ./model.gguf \"Why is the sky blue?\"  Ask a model on this machine once
   git diff | ruminate run ./model.gguf \"Review:\"    Ask about what a pipe brings

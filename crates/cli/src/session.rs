@@ -62,7 +62,7 @@ enum Heard {
 impl Session {
     /// Loads the model of `args` and starts its engine.
     pub(crate) fn open(args: &AnswerArgs, interrupts: Interrupts) -> anyhow::Result<Session> {
-        let params = args.sampling.params()?;
+        let params = args.params()?;
         let thresholds = args.thinking_thresholds.as_deref().map(thresholds::read).transpose()?;
         let start = Instant::now();
         let options = Options {

@@ -79,6 +79,11 @@ impl Prompts {
         Ok(self.vocabulary.tokenizer.encode_prompt(&Prompt::of_markup(&text))?)
     }
 
+    /// Whether these tokens leave a thought open.
+    pub fn opens_thought(&self, tokens: &[u32]) -> bool {
+        self.vocabulary.tokenizer.decode(tokens, Controls::Drop).trim_end().ends_with(OPEN)
+    }
+
     /// Reads an answer; how many of its tokens are thinking, tags included.
     pub fn read(&self, tokens: &[u32], inside: bool, truncated: bool) -> (Written, usize) {
         let tokenizer = &self.vocabulary.tokenizer;

@@ -9,10 +9,12 @@ mod inspect;
 mod plan;
 mod pull;
 mod quantize;
+mod recipe;
 mod run;
 mod score;
 mod serve;
 mod synthesize;
+mod tasks;
 mod train;
 mod verify;
 
@@ -49,6 +51,10 @@ pub(crate) enum Command {
     Quantize(quantize::Args),
     /// Make up a model: a true shape, random weights.
     Synthesize(synthesize::Args),
+    /// Make a model from nothing, stage by stage.
+    Recipe(recipe::Args),
+    /// Make up questions with answers, to learn from or to be asked.
+    Tasks(tasks::Args),
     /// Train a model: by example, or by answers that can be checked.
     Train(train::Args),
     /// Score what a model wrote, line by line.
@@ -62,7 +68,7 @@ impl Command {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Command::Chat(args) => chat::run(&args),
-            Command::Run(args) => run::run(&args),
+            Command::Run(args) => run::run(args),
             Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Score(args) => score::run(&args).map(|()| ExitCode::SUCCESS),
@@ -73,6 +79,8 @@ impl Command {
             Command::Pull(args) => pull::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Quantize(args) => quantize::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Synthesize(args) => synthesize::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Recipe(args) => recipe::run(&args),
+            Command::Tasks(args) => tasks::run(&args),
             Command::Train(args) => train::run(&args),
             Command::Verify(args) => verify::run(&args),
             Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),

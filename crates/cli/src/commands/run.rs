@@ -1,6 +1,8 @@
 //! `ruminate run`: one prompt, one answer.
 
 use std::io::{self, Write};
+use std::mem;
+use std::path::Path;
 use std::process::ExitCode;
 
 use engine::{Finish, ThinkReport, Why};
@@ -9,6 +11,7 @@ use serde_json::json;
 use text::{Conversation, Message, Role, ThinkEnd};
 
 use crate::args::{AnswerArgs, Usage};
+use crate::built_in;
 use crate::session::{Answer, Session};
 use crate::terminal::interrupt::{self, Interrupts};
 use crate::terminal::printer::Printer;
@@ -16,6 +19,7 @@ use crate::terminal::{lines, notice, remark};
 
 const EXAMPLES: &str = "\
 Examples:
+  ruminate run \"7+4*3\"
   ruminate run Qwen/Qwen3-8B-GGUF:Q4_K_M \"How many primes are below 100?\"
   ruminate run ./model.gguf --think off --temperature 0 \"Translate: good morning\"
   ruminate run ./model.gguf --think auto \"What is 17 * 23?\"
@@ -47,14 +51,22 @@ pub(crate) struct Args {
 }
 
 /// Prints the answer to one prompt.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     args.answer.sampling.params()?;
+    if args.prompt.is_none() && is_question(&args.answer.model.model) {
+        let question = mem::replace(&mut args.answer.model.model, built_in::NAME.into());
+        args.prompt = Some(question);
+    }
+    let args = &args;
     let prompt = prompt(args)?;
+    if args.answer.model.is_built_in() {
+        built_in::introduce("run");
+    }
     let session = Session::open(&args.answer, Interrupts::install(PRESSES_MAX)?)?;
     let prompt = if args.raw {
         session.document(&prompt)?
     } else {
-        let think = args.answer.think.unwrap_or_default();
+        let think = args.answer.think();
         session.warn_of_silence(args.answer.system.is_some(), think);
         session.chat(&conversation(args, prompt), think)?
     };
@@ -75,6 +87,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     remark(&answer.figures.line());
     let stopped = matches!(answer.finish, Finish::Cancelled);
     Ok(if stopped { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
+}
+
+/// Whether the only word on the command line is no model's name or path but what is asked.
+fn is_question(word: &str) -> bool {
+    let is_odd = |c: char| c.is_whitespace() || !c.is_ascii() || "+*=?!".contains(c);
+    word.contains(is_odd) && !Path::new(word).exists()
 }
 
 /// The prompt from the command line, from a pipe, or one below the other.

@@ -156,7 +156,12 @@ fn check_known_good(
             if verifier.name() == "format" && !answer.contains("</think>") {
                 answer = format!("<think>\nhm\n</think>\n\n{answer}");
             }
-            let written = prompts.answer(&answer, put.inside && put.ask.forced.is_empty())?;
+            let inside = match put.ask.forced.is_empty() {
+                true => put.inside,
+                // What is put into its mouth may open a thought, which the answer has to close.
+                false => prompts.opens_thought(&put.ask.forced),
+            };
+            let written = prompts.answer(&answer, inside)?;
             let tokens = [put.ask.forced.as_slice(), &written, &[prompts.stop()]].concat();
             let (written, _) = prompts.read(&tokens, put.inside, false);
             let score = verifier.score(&problem.task, written.said());

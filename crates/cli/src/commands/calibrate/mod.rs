@@ -31,7 +31,7 @@ verifier may be left out. The file that is written says what it was found on.";
 
 /// Arguments of `calibrate`.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_missing_positional = true)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,

@@ -9,6 +9,7 @@ use engine::{Finish, Think};
 use text::{Conversation, Message, Role};
 
 use crate::args::AnswerArgs;
+use crate::built_in;
 use crate::session::Session;
 use crate::terminal::interrupt::{self, Interrupts};
 use crate::terminal::lines::{Line, Lines};
@@ -55,7 +56,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let path = session.path.display();
         bail!("{path}: this model has no chat template, so it cannot chat; `ruminate run` goes on");
     }
-    let (system, think) = (args.answer.system.clone(), args.answer.think.unwrap_or_default());
+    let (system, think) = (args.answer.system.clone(), args.answer.think());
+    if args.answer.model.is_built_in() {
+        built_in::introduce("chat");
+    }
     session.warn_of_silence(system.is_some(), think);
     let lines = Lines::open(COMMANDS)?;
     if lines.is_typed() {

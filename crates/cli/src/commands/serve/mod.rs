@@ -24,6 +24,7 @@ use server::{
 use simd::Best;
 
 use crate::args::{self, ModelArgs, SamplingArgs, Usage};
+use crate::built_in;
 use crate::roofs::Roofs;
 use crate::terminal::{notice, remark};
 use crate::thresholds;
@@ -84,10 +85,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     limits: LimitArgs,
     /// How much to think where a request says nothing: as the model's template does, on, off, as
-    /// the engine decides, or for at most so many tokens.
-    #[arg(long, value_name = "default|on|off|auto|N", value_parser = think,
-          default_value = "default")]
-    think: ThinkWish,
+    /// the engine decides, or for at most so many tokens [default: default; auto for the built-in
+    /// model].
+    #[arg(long, value_name = "default|on|off|auto|N", value_parser = think)]
+    think: Option<ThinkWish>,
     /// Tokens of thinking that no request may exceed.
     #[arg(long, value_name = "N")]
     think_max: Option<u32>,
@@ -194,7 +195,10 @@ struct MoneyArgs {
 
 /// Serves until it is told to stop.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let params = args.sampling.params()?;
+    let given = args.sampling.params()?;
+    let is_built_in = args.model.is_built_in();
+    let params = if is_built_in { built_in::params(given) } else { given };
+    let silent = if is_built_in { ThinkWish::of(ThinkMode::Auto) } else { ThinkWish::default() };
     let keys = args.door.keys()?;
     let address = SocketAddr::new(args.door.host, args.door.port);
     // Before the model is loaded: what cannot be served need not be.
@@ -216,7 +220,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         names: args.names(&loaded.path),
         limits: limits.clone(),
         defaults: Defaults {
-            think: args.think,
+            think: args.think.unwrap_or(silent),
             think_max: args.think_max,
             thresholds,
             params,
@@ -248,6 +252,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         limits: &limits,
         peaks,
     })?;
+    if is_built_in {
+        built_in::introduce("serve");
+    }
     service.run(true)?;
     remark("stopped");
     Ok(())

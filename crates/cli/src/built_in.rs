@@ -1,0 +1,52 @@
+//! The model that is part of the binary: a small reasoner, trained by `recipes/`.
+//!
+//! It answers where no model is named, so that there is something to try with nothing downloaded.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use engine::sampler::PartialParams;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::terminal::notice;
+
+/// What it is called in the place of a path.
+pub(crate) const NAME: &str = "built-in";
+
+const GGUF: &[u8] = include_bytes!("../assets/reasoner.gguf");
+
+/// A file in memory with the model, which is there as long as this is.
+pub(crate) struct Placed {
+    file: File,
+}
+
+impl Placed {
+    pub(crate) fn new() -> anyhow::Result<Placed> {
+        let descriptor = memfd_create("ruminate-built-in", MemfdFlags::CLOEXEC)
+            .context("there is no memory for the built-in model")?;
+        let mut file = File::from(descriptor);
+        file.write_all(GGUF).context("there is no memory for the built-in model")?;
+        Ok(Placed { file })
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+}
+
+/// How its tokens are chosen where nothing is said: sums have one answer.
+pub(crate) fn params(given: PartialParams) -> PartialParams {
+    given.or(PartialParams { temperature: Some(0.0), ..PartialParams::default() })
+}
+
+/// Says which model answers, what it is for, and how to name another.
+pub(crate) fn introduce(command: &str) {
+    notice(&format!(
+        "the built-in model answers. It is tiny and was trained here: it calculates from left to \
+         right (7+4*3, seven plus four), compares, and plays countdown, in English and Chinese. \
+         For a real one: ruminate {command} MODEL"
+    ));
+}
