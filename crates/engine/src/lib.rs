@@ -11,6 +11,7 @@
 mod answer;
 mod auto;
 mod chooser;
+mod contain;
 mod error;
 mod expert_loads;
 pub mod grammar;

@@ -6,6 +6,7 @@ use schedule::{ClientId, Micros, Priority};
 use text::{Piece, Place, ThinkEnd, ThinkLimits};
 
 use crate::auto::{Auto, ThinkReport, Thresholds, TrialAnswer};
+use crate::contain::contain;
 use crate::grammar::Grammar;
 use crate::sampler::{self, Params, TokenLogprob};
 
@@ -175,6 +176,7 @@ pub struct Usage {
 pub(crate) fn refuse(sinks: Vec<Sink>, refusal: &Refusal) {
     for mut sink in sinks {
         let finish = Finish::Refused(refusal.clone());
-        sink(Event::Finished { finish, usage: Usage::default(), pieces: Vec::new() });
+        let (usage, pieces) = (Usage::default(), Vec::new());
+        let _ = contain(|| sink(Event::Finished { finish, usage, pieces }));
     }
 }
