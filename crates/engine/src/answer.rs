@@ -323,7 +323,8 @@ impl Answer {
         let mut text = String::new();
         self.stream.push(tokenizer, id, &mut text);
         let (pieces, stopped) = self.pieces(&text);
-        if !self.outlet.tell(Event::Token(Token { id, place, pieces, logprob, top, route })) {
+        let at = self.last_token;
+        if !self.outlet.tell(Event::Token(Token { id, place, pieces, logprob, top, route, at })) {
             return Next::Ends(Finish::Cancelled);
         }
         match stopped {
@@ -457,6 +458,11 @@ impl Answer {
     /// Whether it has thought.
     pub(crate) fn has_thought(&self) -> bool {
         self.usage.thinking_tokens > 0
+    }
+
+    /// Tokens of it that were guessed, and those that were right.
+    pub(crate) fn guessed(&self) -> (usize, usize) {
+        (self.usage.drafted_tokens, self.usage.accepted_tokens)
     }
 
     pub(crate) fn completion_tokens(&self) -> usize {

@@ -106,6 +106,8 @@ pub struct Token {
     /// Where log-probabilities are told as drawn: what the routers chose for the token before,
     /// as [`model::Decoder::last_routes`] marks it.
     pub route: Option<u64>,
+    /// When it was chosen. Tokens of one step have one time.
+    pub at: Micros,
 }
 
 /// Why an answer ended.

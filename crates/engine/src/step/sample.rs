@@ -48,12 +48,15 @@ impl Core {
                 let sequence = self.scheduler.sequence(row.sequence);
                 let known = sequence.expect("a row has a sequence").known();
                 let from = row.from + row.n_tokens - row.wants_logits + 1;
+                let before = answer.guessed();
                 next = alone(&mut chooser, |chooser| {
                     let next;
                     (n_rejected, next) =
                         answer.advance(chooser, own.chunks_exact(vocab), (known, from));
                     next
                 });
+                let after = answer.guessed();
+                self.meter.spent.guesses.note(after.0 - before.0, after.1 - before.1);
                 if from + row.wants_logits > known.len()
                     && let Some(unborn) = self.unborn.remove(&row.sequence)
                 {

@@ -190,7 +190,12 @@ impl Answering {
         let choice = &mut self.choices[index];
         match &event {
             Event::Started { .. } if choice.is_first => self.place.done(choice.prompt_len),
-            Event::Token(_) => self.place.done(1),
+            Event::Token(token) => {
+                self.place.done(1);
+                if let Some(us) = choice.waited(token) {
+                    self.server.metrics.waited(us);
+                }
+            }
             _ => {}
         }
         let retry_after = || self.server.admission.retry_after();
@@ -202,6 +207,7 @@ impl Answering {
                     self.n_open -= 1;
                     self.totals.add(finished, is_first);
                     self.server.metrics.finished(finished, is_first);
+                    self.count_request(index);
                     self.record.tell(&words(finished));
                     warm::next_turn(&self.server, &self.choices[index], finished);
                 }
@@ -212,6 +218,19 @@ impl Answering {
                 _ => {}
             }
             self.ready.push_back((index, part));
+        }
+    }
+
+    /// Counts the request of answer `index` if that was its last one.
+    fn count_request(&self, index: usize) {
+        let own = self.requests.iter().find(|(_, choices)| choices.contains(&index));
+        let Some(choices) = own.map(|(_, own)| &self.choices[own.clone()]) else { return };
+        if let [first, ..] = choices
+            && choices.iter().all(|choice| choice.is_over)
+        {
+            let room = self.server.context.saturating_sub(first.prompt_len);
+            let longest = choices.iter().map(|choice| choice.n_tokens).max().unwrap_or(0);
+            self.server.metrics.answered(choices.len(), first.max_tokens.min(room), longest);
         }
     }
 
