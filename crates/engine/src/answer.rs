@@ -9,6 +9,7 @@ use text::{
 
 use crate::auto::{Confidence, ShortAnswer, ThinkReport, TrialAnswer, Watch};
 use crate::chooser::{Chooser, Next};
+use crate::contain::contain;
 use crate::grammar::{Grammar, GrammarState, Taken};
 use crate::outlet::Outlet;
 use crate::request::{Event, Finish, PromptToken, Request, Sink, Token, Usage};
@@ -322,7 +323,8 @@ impl Answer {
         let mut text = String::new();
         self.stream.push(tokenizer, id, &mut text);
         let (pieces, stopped) = self.pieces(&text);
-        if !self.outlet.tell(Event::Token(Token { id, place, pieces, logprob, top, route })) {
+        let at = self.last_token;
+        if !self.outlet.tell(Event::Token(Token { id, place, pieces, logprob, top, route, at })) {
             return Next::Ends(Finish::Cancelled);
         }
         match stopped {
@@ -368,25 +370,8 @@ impl Answer {
 
     /// Tells the end, and the text that was held back.
     pub(crate) fn finish(mut self, finish: Finish) {
-        let mut pieces = Vec::new();
-        if !matches!(finish, Finish::StopString(_)) {
-            let mut text = String::new();
-            self.stream.flush(&mut text);
-            let mut cut = Vec::new();
-            match self.think {
-                Some(_) => {
-                    self.split.push(&text, &mut cut);
-                    self.split.finish(&mut cut);
-                }
-                None => cut.push(Piece::Answer(text)),
-            }
-            (pieces, _) = self.stop(cut);
-            let mut rest = String::new();
-            self.stops.flush(&mut rest);
-            if !rest.is_empty() {
-                pieces.push(Piece::Answer(rest));
-            }
-        }
+        // After a panic its text may be in no state to be told, the end is all the same.
+        let pieces = contain(|| self.last_pieces(&finish)).unwrap_or_default();
         let since = |from: Micros, to: Micros| to.0.saturating_sub(from.0);
         let started = self.started.unwrap_or(self.last_token);
         let first_token = self.first_token.unwrap_or(started);
@@ -399,7 +384,31 @@ impl Answer {
             short: report.short.or_else(|| self.sureness(matches!(finish, Finish::Stop))),
             ..report
         });
-        self.outlet.tell(Event::Finished { finish, usage: self.usage, pieces });
+        let _ = contain(|| self.outlet.tell(Event::Finished { finish, usage: self.usage, pieces }));
+    }
+
+    /// The text that was held back.
+    fn last_pieces(&mut self, finish: &Finish) -> Vec<Piece> {
+        if matches!(finish, Finish::StopString(_)) {
+            return Vec::new();
+        }
+        let mut text = String::new();
+        self.stream.flush(&mut text);
+        let mut cut = Vec::new();
+        match self.think {
+            Some(_) => {
+                self.split.push(&text, &mut cut);
+                self.split.finish(&mut cut);
+            }
+            None => cut.push(Piece::Answer(text)),
+        }
+        let (mut pieces, _) = self.stop(cut);
+        let mut rest = String::new();
+        self.stops.flush(&mut rest);
+        if !rest.is_empty() {
+            pieces.push(Piece::Answer(rest));
+        }
+        pieces
     }
 }
 
@@ -435,7 +444,7 @@ impl Answer {
         let Outlet::Held(events) = std::mem::replace(&mut self.outlet, of.outlet) else {
             return true;
         };
-        events.into_iter().all(|event| self.outlet.tell(event))
+        contain(|| events.into_iter().all(|event| self.outlet.tell(event))).unwrap_or(false)
     }
 
     /// How sure it is so far.
@@ -451,6 +460,11 @@ impl Answer {
         self.usage.thinking_tokens > 0
     }
 
+    /// Tokens of it that were guessed, and those that were right.
+    pub(crate) fn guessed(&self) -> (usize, usize) {
+        (self.usage.drafted_tokens, self.usage.accepted_tokens)
+    }
+
     pub(crate) fn completion_tokens(&self) -> usize {
         self.usage.completion_tokens
     }
@@ -461,7 +475,7 @@ impl Answer {
 
     /// Tells of a trial; false if nobody listens.
     pub(crate) fn tell_trial(&mut self, trial: TrialAnswer) -> bool {
-        self.outlet.tell(Event::Trial(trial))
+        contain(|| self.outlet.tell(Event::Trial(trial))).unwrap_or(false)
     }
 
     /// Ends the thinking of an answer that pauses. What must follow is held with the rest.

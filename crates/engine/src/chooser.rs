@@ -14,6 +14,13 @@ pub(crate) enum Next {
     Ends(Finish),
 }
 
+impl Next {
+    /// After a panic.
+    pub(crate) fn panicked() -> Next {
+        Next::Ends(Finish::Failed("a bug: choosing its next token panicked".into()))
+    }
+}
+
 /// What the answers of a step share.
 pub(crate) struct Chooser<'a> {
     pub tokenizer: &'a Tokenizer,

@@ -1,13 +1,15 @@
 //! The engine's thread, and the way to reach it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use model::ExpertStatistics;
 use schedule::Micros;
 
+use crate::contain::contain;
 use crate::request::{Refusal, Request, Sink, refuse};
 use crate::step::{Core, Progress, Statistics};
 
@@ -28,9 +30,12 @@ enum Command {
 }
 
 /// A running engine. Dropping it ends the thread once its step is done.
+///
+/// A panic in a step ends it before: then every sink is dropped, and what is asked for is refused.
 pub struct Engine {
     inbox: Option<SyncSender<Command>>,
     next_id: AtomicU64,
+    is_gone: Arc<AtomicBool>,
     started: Instant,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,11 +45,20 @@ impl Engine {
     pub fn start(core: Core) -> Engine {
         let (inbox, commands) = sync_channel(INBOX_MAX);
         let started = Instant::now();
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let told = is_gone.clone();
         let thread = thread::Builder::new()
             .name("ruminate-engine".into())
-            .spawn(move || run(core, &commands, started))
+            .spawn(move || {
+                let mut core = core;
+                if contain(|| run(&mut core, &commands, started)).is_none() {
+                    // Known before the sinks are dropped: who waited asks why.
+                    told.store(true, Ordering::SeqCst);
+                }
+            })
             .expect("the system starts a thread");
-        Engine { inbox: Some(inbox), next_id: AtomicU64::new(0), started, thread: Some(thread) }
+        let next_id = AtomicU64::new(0);
+        Engine { inbox: Some(inbox), next_id, is_gone, started, thread: Some(thread) }
     }
 
     /// The engine's clock, by which requests expire.
@@ -58,14 +72,17 @@ impl Engine {
     }
 
     /// Hands in a request for as many answers as there are sinks. They share the pages of the
-    /// prompt; answer i is drawn with the seed that [`choice_seed`](crate::choice_seed) gives.
+    /// prompt; answer i is drawn with the seed that [`choice_seed`](crate::choice_seed) gives. Does
+    /// not wait: where the inbox is full, they are refused as they are where the queue is.
     pub fn submit_choices(&self, request: Request, sinks: Vec<Sink>) -> RequestId {
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let command = Command::Submit(id, Box::new(request), sinks);
-        if let Err(error) = self.inbox().send(command)
-            && let Command::Submit(_, _, sinks) = error.0
-        {
-            refuse(sinks, &Refusal::Stopped);
+        let full = schedule::Error::QueueFull { queued: INBOX_MAX, queue_max: INBOX_MAX };
+        match self.inbox().try_send(Command::Submit(id, Box::new(request), sinks)) {
+            Err(TrySendError::Full(Command::Submit(_, _, sinks))) => refuse(sinks, &full.into()),
+            Err(TrySendError::Disconnected(Command::Submit(_, _, sinks))) => {
+                refuse(sinks, &Refusal::Stopped);
+            }
+            _ => {}
         }
         id
     }
@@ -73,14 +90,15 @@ impl Engine {
     /// Asks for the prefix `tokens` to be computed when there is nothing else to do: prompt and
     /// answer as the next turn will see them, its thinking left out.
     pub fn warm(&self, tokens: Vec<u32>, salt: u64) {
-        // An engine that is gone has no next turn.
-        let _ = self.inbox().send(Command::Warm(tokens, salt));
+        // An engine that is gone has no next turn, one that is behind has no idle time.
+        let _ = self.inbox().try_send(Command::Warm(tokens, salt));
     }
 
-    /// Ends a request within a step; its sink is told.
+    /// Ends a request within a step; its sink is told. A sink that says false ends it too, which
+    /// is what is left where the inbox is full.
     pub fn cancel(&self, id: RequestId) {
         // An engine that is gone has no requests.
-        let _ = self.inbox().send(Command::Cancel(id));
+        let _ = self.inbox().try_send(Command::Cancel(id));
     }
 
     /// Where the scheduler stands; `None` if the engine has stopped.
@@ -98,14 +116,14 @@ impl Engine {
     }
 
     /// Has `look` called between two steps, on the engine's thread: it must not wait. An engine
-    /// that has stopped drops it.
+    /// that has stopped, or whose inbox is full, drops it.
     pub fn look(&self, look: impl FnOnce(&Core) + Send + 'static) {
-        let _ = self.inbox().send(Command::Look(Box::new(look)));
+        let _ = self.inbox().try_send(Command::Look(Box::new(look)));
     }
 
-    /// Whether its thread runs. It ends before the engine is dropped only by a panic.
+    /// Whether it makes steps. Before it is dropped only a panic ends that.
     pub fn is_alive(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        !self.is_gone.load(Ordering::SeqCst)
     }
 
     fn inbox(&self) -> &SyncSender<Command> {
@@ -128,18 +146,18 @@ fn micros(started: Instant) -> Micros {
 }
 
 /// Steps while there is work, and waits for commands otherwise; ends when nobody can send any.
-fn run(mut core: Core, commands: &Receiver<Command>, started: Instant) {
+fn run(core: &mut Core, commands: &Receiver<Command>, started: Instant) {
     loop {
         loop {
             match commands.try_recv() {
-                Ok(command) => obey(&mut core, command, micros(started)),
+                Ok(command) => obey(core, command, micros(started)),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return,
             }
         }
         if core.step(|| micros(started)) == Progress::Idle {
             match commands.recv() {
-                Ok(command) => obey(&mut core, command, micros(started)),
+                Ok(command) => obey(core, command, micros(started)),
                 Err(_) => return,
             }
         }

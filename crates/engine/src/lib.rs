@@ -11,6 +11,7 @@
 mod answer;
 mod auto;
 mod chooser;
+mod contain;
 mod error;
 mod expert_loads;
 pub mod grammar;
@@ -35,11 +36,11 @@ pub use auto::{
 pub use error::Error;
 pub use handle::{Engine, RequestId};
 pub use loader::{CacheSize, Loaded, Options};
-pub use meter::{Part, Spent};
-pub use model::{ExpertMemory, ExpertStatistics, KvType, Numerics};
+pub use meter::{Guesses, Part, STEP_TOKENS, Spent};
+pub use model::{ExpertMemory, ExpertStatistics, KvType, Numerics, PAGE};
 pub use plan::{Model, Plan, open};
 pub use request::{Event, Finish, PromptToken, Refusal, Request, Sink, ThinkStart, Token, Usage};
 pub use score::{Scored, score};
-pub use speculate::Speculate;
+pub use speculate::{DRAFTS_MAX, Speculate};
 pub use step::{Core, Progress, Statistics};
 pub use vocabulary::{Think, Vocabulary};

@@ -13,6 +13,8 @@ use plan::Peaks;
 use schedule::Row;
 use spec::{Rates, RowShape, Work};
 
+use crate::speculate::DRAFTS_MAX;
+
 /// Sums since the engine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spent {
@@ -21,6 +23,35 @@ pub struct Spent {
     pub n_rows: u64,
     pub prompts: Part,
     pub answers: Part,
+    /// Steps by their tokens: those of at most `STEP_TOKENS[i]` and of more than the one before,
+    /// and those of more than the last.
+    pub steps_by_tokens: [u64; STEP_TOKENS.len() + 1],
+    pub guesses: Guesses,
+}
+
+/// Bounds between steps of few tokens and of many.
+pub const STEP_TOKENS: [u64; 13] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
+
+/// What was guessed to come next, and checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Guesses {
+    /// How often somebody guessed.
+    pub n: u64,
+    /// Tokens that were guessed, and those that were right.
+    pub tokens: u64,
+    pub right: u64,
+    /// How often so many and one more were right in a row.
+    pub right_at: [u64; DRAFTS_MAX],
+}
+
+impl Guesses {
+    /// Counts `n` tokens guessed at once, of which the first `right` were.
+    pub(crate) fn note(&mut self, n: usize, right: usize) {
+        self.n += u64::from(n > 0);
+        self.tokens += n as u64;
+        self.right += right as u64;
+        self.right_at.iter_mut().take(right).for_each(|at| *at += 1);
+    }
 }
 
 /// What went into prompts, or into answers.
@@ -92,6 +123,8 @@ impl Meter {
             peak_s => ([prompts.1, answers.1], peak_s),
         };
         self.spent.n_steps += 1;
+        let size = STEP_TOKENS.partition_point(|&bound| bound < n_tokens as u64);
+        self.spent.steps_by_tokens[size] += 1;
         self.spent.n_rows += rows.len() as u64;
         let sums = [(&mut self.spent.prompts, prompts), (&mut self.spent.answers, answers)];
         let mut a_token = [0.0; 2];
@@ -127,8 +160,9 @@ mod tests {
         let mut meter = meter();
         let rows = [row(1, 0, 6), row(2, 9, 1), row(3, 4, 1)];
         let (prompt, answer) = meter.add(&rows, |row| row.sequence.0 > 1, 0.8, 0);
-        let Spent { n_steps, n_rows, prompts, answers } = meter.spent;
+        let Spent { n_steps, n_rows, prompts, answers, steps_by_tokens, .. } = meter.spent;
         assert_eq!((n_steps, n_rows), (1, 3));
+        assert_eq!(steps_by_tokens[..3], [0, 1, 0], "eight tokens are at most eight");
         // Without peaks by tokens: six of eight.
         assert!((prompts.seconds - 0.6).abs() < 1e-12 && (answers.seconds - 0.2).abs() < 1e-12);
         assert!((prompt - 0.1).abs() < 1e-12 && (answer - 0.1).abs() < 1e-12);
@@ -136,6 +170,16 @@ mod tests {
         assert_eq!(prompts.work.dense_bytes + answers.work.dense_bytes, 1000.0);
         assert_eq!(answers.work.kv_bytes, 150.0);
         assert_eq!(prompts.share(), None);
+    }
+
+    #[test]
+    fn guesses_count_by_how_many_in_a_row_were_right() {
+        let mut guesses = Guesses::default();
+        for (n, right) in [(0, 0), (3, 3), (2, 0), (4, 1)] {
+            guesses.note(n, right);
+        }
+        assert_eq!((guesses.n, guesses.tokens, guesses.right), (3, 9, 4));
+        assert_eq!(guesses.right_at, [2, 1, 1, 0, 0, 0, 0, 0]);
     }
 
     #[test]

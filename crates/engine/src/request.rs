@@ -6,6 +6,7 @@ use schedule::{ClientId, Micros, Priority};
 use text::{Piece, Place, ThinkEnd, ThinkLimits};
 
 use crate::auto::{Auto, ThinkReport, Thresholds, TrialAnswer};
+use crate::contain::contain;
 use crate::grammar::Grammar;
 use crate::sampler::{self, Params, TokenLogprob};
 
@@ -105,6 +106,8 @@ pub struct Token {
     /// Where log-probabilities are told as drawn: what the routers chose for the token before,
     /// as [`model::Decoder::last_routes`] marks it.
     pub route: Option<u64>,
+    /// When it was chosen. Tokens of one step have one time.
+    pub at: Micros,
 }
 
 /// Why an answer ended.
@@ -175,6 +178,7 @@ pub struct Usage {
 pub(crate) fn refuse(sinks: Vec<Sink>, refusal: &Refusal) {
     for mut sink in sinks {
         let finish = Finish::Refused(refusal.clone());
-        sink(Event::Finished { finish, usage: Usage::default(), pieces: Vec::new() });
+        let (usage, pieces) = (Usage::default(), Vec::new());
+        let _ = contain(|| sink(Event::Finished { finish, usage, pieces }));
     }
 }

@@ -16,7 +16,7 @@ pub enum Speculate {
 }
 
 /// Guesses of a step and sequence at most.
-pub(crate) const DRAFTS_MAX: usize = 8;
+pub const DRAFTS_MAX: usize = 8;
 /// Rows of logits that speculation may ask for beside one a sequence.
 pub(crate) const DRAFT_ROWS_MAX: usize = 32;
 /// The words that must be the same, from the most to the fewest.

@@ -9,6 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{Finish, Refusal};
 
+use crate::drain;
+
 /// Why a request gets no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -41,6 +43,8 @@ pub enum Error {
     Overloaded { retry_after: Duration },
     #[error("the server is about to stop")]
     Draining { retry_after: Duration },
+    #[error("the engine has failed, and this server is about to end; try its successor")]
+    EngineGone,
     #[error("there was no room for the request in time")]
     QueueTimeout,
     #[error("the request took longer than it may")]
@@ -65,7 +69,7 @@ impl Error {
             Error::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::Slow => StatusCode::REQUEST_TIMEOUT,
             Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Error::Draining { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Draining { .. } | Error::EngineGone => StatusCode::SERVICE_UNAVAILABLE,
             Error::QueueTimeout | Error::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Error::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -77,6 +81,7 @@ impl Error {
             Error::Overloaded { retry_after } | Error::Draining { retry_after } => {
                 Some(*retry_after)
             }
+            Error::EngineGone => Some(drain::RETRY_AFTER),
             _ => None,
         }
     }
@@ -93,7 +98,7 @@ impl Error {
                 Refusal::Schedule(
                     schedule::Error::QueueFull { .. } | schedule::Error::QueueTokensFull { .. },
                 ) => Error::Overloaded { retry_after: retry_after() },
-                Refusal::Stopped => Error::Internal,
+                Refusal::Stopped => Error::EngineGone,
                 other => Error::Invalid { param: None, message: other.to_string() },
             }),
         }

@@ -43,6 +43,8 @@ mod start;
 mod state;
 mod status;
 mod telling;
+#[cfg(test)]
+mod testing;
 mod tokens;
 mod turns;
 

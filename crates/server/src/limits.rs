@@ -39,6 +39,8 @@ pub struct Limits {
     pub shutdown_timeout: Duration,
     /// An engine that says nothing for so long while there is work is stuck.
     pub stuck_after: Duration,
+    /// How long a server whose engine has failed says so before it ends.
+    pub last_words: Duration,
 }
 
 impl Limits {
@@ -67,6 +69,7 @@ impl Limits {
             request_timeout: Duration::from_secs(3600),
             shutdown_timeout: Duration::from_secs(30),
             stuck_after: Duration::from_secs(120),
+            last_words: Duration::from_secs(5),
         }
     }
 }

@@ -101,10 +101,16 @@ impl Observer {
     }
 }
 
-/// Looks again and again until the server ends.
+/// Looks again and again until the server ends. Without its engine it has no other use.
 pub(crate) async fn watch(server: Shared) {
     loop {
         server.observer.look(&server.engine).await;
+        if !server.engine.is_alive() {
+            (server.log)("the engine has failed: all who wait are told so, and the server ends");
+            tokio::time::sleep(server.limits.last_words).await;
+            server.drain.advance(Phase::Aborting);
+            return;
+        }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = server.drain.reached(Phase::Aborting) => return,

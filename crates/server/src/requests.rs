@@ -115,7 +115,7 @@ fn shape(mut response: Response, path: &str, id: &RequestId) -> Response {
         let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         headers.insert(HeaderName::from_static("retry-after-ms"), ms.into());
     }
-    if matches!(error, Error::Draining { .. }) {
+    if matches!(error, Error::Draining { .. } | Error::EngineGone) {
         shaped.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     shaped
@@ -132,5 +132,52 @@ fn id_of(server: &Server, request: &Request) -> RequestId {
             let n = COUNT.fetch_add(1, Ordering::Relaxed);
             RequestId(format!("req-{:x}-{n:x}", server.started_unix_s).into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::post;
+
+    use super::*;
+    use crate::testing::{self, attended, block_on};
+    use crate::{answering, incoming};
+
+    #[test]
+    fn a_panic_is_its_request_s_alone_and_told_in_the_path_s_dialect() {
+        async fn at_once() -> Response {
+            panic!("a fault that this test puts in");
+        }
+        async fn apart() -> Result<Response, Error> {
+            answering::apart(|| panic!("a fault that this test puts in")).await
+        }
+        async fn well(incoming: incoming::Incoming) -> String {
+            incoming.record.id.0.to_string()
+        }
+        let server = testing::server();
+        let routes = Router::new()
+            .route("/v1/chat/completions", post(at_once))
+            .route("/v1/messages", post(apart))
+            .route("/api/chat", post(at_once))
+            .route("/v1/models", post(well));
+        let router = attended(&server, routes);
+        block_on(async {
+            for (path, place, kind) in [
+                ("/v1/chat/completions", "/error/type", "server_error"),
+                ("/v1/messages", "/error/type", "api_error"),
+                ("/api/chat", "/error", "the server failed to answer this request"),
+            ] {
+                let (status, text) = testing::post(router.clone(), path, "{}").await;
+                let body: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(status, 500, "{path}: {text}");
+                assert_eq!(body.pointer(place).unwrap(), kind, "{path}");
+                // Whoever comes next is served.
+                let (status, id) = testing::post(router.clone(), "/v1/models", "{}").await;
+                assert_eq!((status, id.is_empty()), (200, false));
+            }
+        });
+        assert_eq!(server.admission.requests(), 0);
+        assert!(server.engine.is_alive());
     }
 }

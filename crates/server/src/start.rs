@@ -63,13 +63,18 @@ pub struct Service {
     listener: TcpListener,
 }
 
-/// Ends a server from elsewhere.
+/// Ends a server from elsewhere, or looks at its engine.
 #[derive(Clone)]
 pub struct Handle {
     server: Shared,
 }
 
 impl Handle {
+    /// Has `look` called between two steps, on the engine's thread: it must not wait.
+    pub fn look(&self, look: impl FnOnce(&Core) + Send + 'static) {
+        self.server.engine.look(look);
+    }
+
     /// Takes no new requests, lets the running ones end, and stops.
     pub fn drain(&self) {
         self.server.drain.advance(Phase::Draining);
@@ -125,6 +130,11 @@ impl Service {
             log,
         };
         Ok(Service { server: Arc::new(server), listener })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_server(self) -> Shared {
+        self.server
     }
 
     pub fn handle(&self) -> Handle {

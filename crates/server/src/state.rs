@@ -92,6 +92,8 @@ pub(crate) struct Facts {
     pub(crate) weights_bytes: u64,
     pub(crate) dim: usize,
     pub(crate) layers: usize,
+    /// The type of cached keys and values.
+    pub(crate) kv: &'static str,
 }
 
 impl Facts {
@@ -108,6 +110,7 @@ impl Facts {
             weights_bytes: loaded.decoder.weights_bytes() as u64,
             dim: spec.dim,
             layers: spec.layers.len(),
+            kv: loaded.kv.kv_type().name(),
         }
     }
 }

@@ -18,11 +18,9 @@ struct Way {
 impl Way {
     /// The value, if none on the way is below 0 or too large.
     fn value(&self) -> Option<i64> {
-        let rest = self.operators.iter().zip(&self.numbers[1..]);
-        rest.fold(Some(self.numbers[0]), |value, (operator, &number)| {
-            value
-                .map(|value| operator.of(value, number))
-                .filter(|value| (0..=VALUE_MAX).contains(value))
+        let mut rest = self.operators.iter().zip(&self.numbers[1..]);
+        rest.try_fold(self.numbers[0], |value, (operator, &number)| {
+            Some(operator.of(value, number)).filter(|value| (0..=VALUE_MAX).contains(value))
         })
     }
 

@@ -69,7 +69,7 @@ impl Command {
         match self {
             Command::Chat(args) => chat::run(&args),
             Command::Run(args) => run::run(args),
-            Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Serve(args) => serve::run(&args),
             Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Score(args) => score::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),

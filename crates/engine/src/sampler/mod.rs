@@ -87,4 +87,8 @@ impl Scratch {
             raw_keys: Vec::with_capacity(vocab),
         }
     }
+    /// Tokens of its vocabulary.
+    pub(crate) fn vocab(&self) -> usize {
+        self.counts.len()
+    }
 }

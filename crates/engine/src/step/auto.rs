@@ -13,6 +13,7 @@ use super::Core;
 use crate::answer::Answer;
 use crate::auto::{Auto, Course, Stage, TRIAL_TOKENS, ThinkReport, Trial, Watch, Why};
 use crate::chooser::Next;
+use crate::contain::contain;
 use crate::handle::RequestId;
 use crate::request::{Finish, Request};
 use crate::sampler::Params;
@@ -263,7 +264,8 @@ impl Core {
             next = Next::Ends(Finish::Cancelled);
         } else if agreed {
             answer.watch = Watch::Nothing;
-            next = answer.conclude(&self.tokenizer);
+            let tokenizer = &self.tokenizer;
+            next = contain(|| answer.conclude(tokenizer)).unwrap_or_else(Next::panicked);
         }
         match next {
             Next::GoesOn | Next::Pauses => self.go_on(trunk),

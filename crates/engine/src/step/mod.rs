@@ -3,6 +3,7 @@
 mod auto;
 mod choices;
 mod guesses;
+mod sample;
 mod tell;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,7 @@ use text::{StopStrings, Thinking, Tokenizer};
 
 use crate::Error;
 use crate::answer::Answer;
-use crate::auto::{Course, Stage, Trial};
-use crate::chooser::{Chooser, Next};
+use crate::auto::{Course, Trial};
 use crate::expert_loads::Recorder;
 use crate::handle::RequestId;
 use crate::loader::Loaded;
@@ -336,75 +336,6 @@ impl Core {
             let tokens = &sequence.known()[row.from..][..row.n_tokens];
             let pages = sequence.pages().iter().map(|page| page.0);
             self.batch.push(tokens, row.from, pages, row.wants_logits);
-        }
-    }
-
-    /// Lets each answer whose logits are there choose its next tokens.
-    fn sample(&mut self, now: Micros) {
-        self.appended.clear();
-        self.ends.clear();
-        self.rejected.clear();
-        let mut chooser = Chooser {
-            tokenizer: &self.tokenizer,
-            scratch: &mut self.scratch,
-            now,
-            as_drawn: self.as_drawn,
-            routes: &[],
-            appended: &mut self.appended,
-        };
-        let vocab = self.decoder.spec().vocab;
-        let mut logits = self.decoder.last_logits();
-        let mut routes = self.decoder.last_routes();
-        for row in &self.step.rows {
-            let (of_row, later) = routes.split_at(row.n_tokens);
-            routes = later;
-            chooser.routes = &of_row[row.n_tokens - row.wants_logits..];
-            let (own, rest) = logits.split_at(row.wants_logits * vocab);
-            logits = rest;
-            let mut n_rejected = 0;
-            let mut next = Next::GoesOn;
-            let before = chooser.appended.len();
-            if row.wants_logits == 0 {
-                // Its prompt goes on.
-            } else if let Some(trial) = self.trials.get_mut(&row.sequence) {
-                next = trial.advance(&mut chooser, own);
-            } else if let Some(course) = self.courses.get_mut(&row.sequence)
-                && let (Stage::Walk, Some(thinking)) = (course.stage, &self.thinking)
-            {
-                next = course.walk(&mut chooser, thinking, own);
-            } else if let Some(answer) = self.answers.get_mut(&row.sequence) {
-                let sequence = self.scheduler.sequence(row.sequence);
-                let known = sequence.expect("a row has a sequence").known();
-                let from = row.from + row.n_tokens - row.wants_logits + 1;
-                (n_rejected, next) =
-                    answer.advance(&mut chooser, own.chunks_exact(vocab), (known, from));
-                if from + row.wants_logits > known.len()
-                    && let Some(unborn) = self.unborn.remove(&row.sequence)
-                {
-                    let last = &own[own.len() - vocab..];
-                    // Each chooses its own first token by the same logits.
-                    for mut answer in unborn.choices {
-                        let mut first = Vec::new();
-                        let mut chooser = Chooser { appended: &mut first, ..chooser.reborrow() };
-                        let logits = std::iter::once(last);
-                        let (_, next) = answer.advance(&mut chooser, logits, (known, known.len()));
-                        let (id, parent) = (unborn.id, row.sequence);
-                        self.born.push(Born { id, parent, answer, first, next });
-                    }
-                }
-            }
-            let is_held = || self.answers.get(&row.sequence).is_some_and(Answer::is_held);
-            match next {
-                Next::GoesOn => {}
-                Next::Pauses => self.paused.push((row.sequence, None)),
-                Next::Ends(finish) if is_held() => {
-                    chooser.appended.truncate(before);
-                    self.paused.push((row.sequence, Some(finish)));
-                }
-                Next::Ends(finish) => self.ended.push((row.sequence, finish)),
-            }
-            self.rejected.push(n_rejected);
-            self.ends.push(chooser.appended.len());
         }
     }
 

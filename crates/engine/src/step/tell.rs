@@ -3,6 +3,7 @@
 use schedule::{Micros, SequenceId};
 
 use super::Core;
+use crate::contain::contain;
 use crate::request::Finish;
 
 impl Core {
@@ -13,7 +14,8 @@ impl Core {
         for id in &self.step.admitted {
             let n_cached = self.scheduler.sequence(*id).map_or(0, schedule::Sequence::n_cached);
             if let Some(answer) = self.answers.get_mut(id) {
-                answer.start(n_cached, now);
+                // Who does not listen is noticed at the first token.
+                let _ = contain(|| answer.start(n_cached, now));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use engine::sampler::TokenLogprob;
 use engine::{Event, Finish, Think, Token, Usage, Vocabulary};
+use schedule::Micros;
 use serde_json::Value;
 use text::{Conversation, Piece, Place, ThinkEnd, ToolFormat, ToolParser, ToolPiece};
 
@@ -61,6 +62,11 @@ pub(super) struct Choice {
     pub(super) is_first: bool,
     pub(super) is_over: bool,
     pub(super) prompt_len: usize,
+    /// Tokens that it may have, and that it has.
+    pub(super) max_tokens: usize,
+    pub(super) n_tokens: usize,
+    /// When its last token came, by the engine's clock.
+    last_token: Option<Micros>,
     pub(super) chat: Option<Arc<Chat>>,
     pub(super) salt: u64,
     /// What it said so far, if the next turn is to be warmed.
@@ -94,6 +100,9 @@ impl Choice {
             is_first: true,
             is_over: false,
             prompt_len: prompt.len(),
+            max_tokens,
+            n_tokens: 0,
+            last_token: None,
             chat: chat.map(Arc::new),
             salt,
             text: String::new(),
@@ -111,6 +120,13 @@ impl Choice {
         let tokens = echo.into_iter().map(|id| token_data(vocabulary, id, None, &[]));
         let tokens: Vec<TokenData> = tokens.collect();
         (!tokens.is_empty()).then_some(Part::Prompt(tokens))
+    }
+
+    /// Microseconds since the step before that brought it tokens, if this token begins another.
+    pub(super) fn waited(&mut self, token: &Token) -> Option<u64> {
+        self.n_tokens += 1;
+        let before = self.last_token.replace(token.at)?;
+        Some(token.at.0.saturating_sub(before.0)).filter(|&us| us > 0)
     }
 
     /// What an event means.

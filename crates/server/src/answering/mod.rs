@@ -65,13 +65,13 @@ pub(crate) async fn apart<T: Send + 'static>(
 /// Hands in `asks`. Answers are numbered through: those of the first ask, then of the second.
 ///
 /// # Errors
-/// [`Error::Draining`], [`Error::Overloaded`], or what is wrong with an ask.
+/// [`Error::Draining`], [`Error::EngineGone`], [`Error::Overloaded`], or what is wrong with an ask.
 pub(crate) async fn begin(
     server: &Shared,
     caller: Caller,
     asks: Vec<Ask>,
 ) -> Result<Answering, Error> {
-    refuse_if_draining(server)?;
+    refuse_at_the_end(server)?;
     let (who, shared) = (caller.who, server.clone());
     let prepared = apart(move || {
         let n: usize = asks.iter().map(|ask| ask.n).sum();
@@ -85,7 +85,7 @@ pub(crate) async fn begin(
     let prepared = prepared.await?;
     let place = server.admission.enter(prepared.iter().map(Prepared::tokens).sum())?;
     // While prompts were made the end may have come.
-    refuse_if_draining(server)?;
+    refuse_at_the_end(server)?;
     let mut deadline = Instant::now() + server.limits.request_timeout;
     let (sender, events) = unbounded_channel();
     let mut choices = Vec::new();
@@ -122,9 +122,10 @@ pub(crate) async fn begin(
     })
 }
 
-fn refuse_if_draining(server: &Shared) -> Result<(), Error> {
+fn refuse_at_the_end(server: &Shared) -> Result<(), Error> {
     match server.drain.phase() {
-        Phase::Serving => Ok(()),
+        Phase::Serving if server.engine.is_alive() => Ok(()),
+        Phase::Serving => Err(Error::EngineGone),
         _ => Err(Error::Draining { retry_after: drain::RETRY_AFTER }),
     }
 }
@@ -158,7 +159,8 @@ impl Answering {
             tokio::select! {
                 event = self.events.recv() => match event {
                     Some((index, event)) => self.take(index, event),
-                    // The engine is gone, and with it every sink.
+                    // With the engine every sink is gone.
+                    None if !self.server.engine.is_alive() => self.fail(&Error::EngineGone),
                     None => self.fail(&Error::Internal),
                 },
                 () = sleep_until(self.deadline) => self.fail(&Error::Timeout),
@@ -188,7 +190,12 @@ impl Answering {
         let choice = &mut self.choices[index];
         match &event {
             Event::Started { .. } if choice.is_first => self.place.done(choice.prompt_len),
-            Event::Token(_) => self.place.done(1),
+            Event::Token(token) => {
+                self.place.done(1);
+                if let Some(us) = choice.waited(token) {
+                    self.server.metrics.waited(us);
+                }
+            }
             _ => {}
         }
         let retry_after = || self.server.admission.retry_after();
@@ -200,6 +207,7 @@ impl Answering {
                     self.n_open -= 1;
                     self.totals.add(finished, is_first);
                     self.server.metrics.finished(finished, is_first);
+                    self.count_request(index);
                     self.record.tell(&words(finished));
                     warm::next_turn(&self.server, &self.choices[index], finished);
                 }
@@ -210,6 +218,19 @@ impl Answering {
                 _ => {}
             }
             self.ready.push_back((index, part));
+        }
+    }
+
+    /// Counts the request of answer `index` if that was its last one.
+    fn count_request(&self, index: usize) {
+        let own = self.requests.iter().find(|(_, choices)| choices.contains(&index));
+        let Some(choices) = own.map(|(_, own)| &self.choices[own.clone()]) else { return };
+        if let [first, ..] = choices
+            && choices.iter().all(|choice| choice.is_over)
+        {
+            let room = self.server.context.saturating_sub(first.prompt_len);
+            let longest = choices.iter().map(|choice| choice.n_tokens).max().unwrap_or(0);
+            self.server.metrics.answered(choices.len(), first.max_tokens.min(room), longest);
         }
     }
 

@@ -108,7 +108,7 @@ fn words(error: &Error) -> Words {
         Error::TooLarge { .. } => "request_too_large",
         Error::Overloaded { .. } => "overloaded_error",
         Error::QueueTimeout | Error::Timeout => "timeout_error",
-        Error::Draining { .. } | Error::Internal => "api_error",
+        Error::Draining { .. } | Error::EngineGone | Error::Internal => "api_error",
         _ => "invalid_request_error",
     };
     let message = match error {

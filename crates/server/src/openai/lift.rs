@@ -168,7 +168,7 @@ pub(crate) fn error(error: &Error, _id: &RequestId) -> (StatusCode, Value) {
         Error::NoSuchModel => ("invalid_request_error", Some("model_not_found")),
         Error::Unauthorized => ("invalid_request_error", Some("invalid_api_key")),
         Error::Overloaded { .. } => ("rate_limit_error", Some("rate_limit_exceeded")),
-        Error::Draining { .. } => ("server_error", Some("service_unavailable")),
+        Error::Draining { .. } | Error::EngineGone => ("server_error", Some("service_unavailable")),
         Error::QueueTimeout | Error::Timeout => ("server_error", Some("timeout")),
         Error::Internal => ("server_error", None),
         _ => ("invalid_request_error", None),

@@ -16,6 +16,9 @@ fn operators_find_our_names_and_those_they_know() {
         "vllm:num_requests_running",
         "vllm:num_requests_waiting",
         "vllm:kv_cache_usage_perc",
+        "vllm:gpu_cache_usage_perc",
+        "vllm:cache_config_info",
+        "vllm:iteration_tokens_total_bucket",
         "vllm:prompt_tokens_total",
         "vllm:prompt_tokens_cached_total",
         "vllm:generation_tokens_total",
@@ -23,15 +26,25 @@ fn operators_find_our_names_and_those_they_know() {
         "vllm:num_preemptions_total",
         "vllm:prefix_cache_queries_total",
         "vllm:prefix_cache_hits_total",
+        "vllm:spec_decode_num_drafts_total",
         "vllm:spec_decode_num_draft_tokens_total",
+        "vllm:spec_decode_num_accepted_tokens_total",
+        "vllm:spec_decode_num_accepted_tokens_per_pos_total",
         "vllm:time_to_first_token_seconds_bucket",
         "vllm:inter_token_latency_seconds_count",
+        "vllm:time_per_output_token_seconds_bucket",
+        "vllm:request_time_per_output_token_seconds_count",
         "vllm:e2e_request_latency_seconds_sum",
         "vllm:request_queue_time_seconds_count",
         "vllm:request_prefill_time_seconds_count",
         "vllm:request_decode_time_seconds_count",
+        "vllm:request_inference_time_seconds_count",
         "vllm:request_prompt_tokens_count",
+        "vllm:request_prefill_kv_computed_tokens_count",
         "vllm:request_generation_tokens_count",
+        "vllm:request_max_num_generation_tokens_count",
+        "vllm:request_params_max_tokens_count",
+        "vllm:request_params_n_count",
         "ruminate_flops_total",
         "ruminate_read_bytes_total",
         "ruminate_busy_seconds_total",
@@ -42,6 +55,82 @@ fn operators_find_our_names_and_those_they_know() {
     let failed = server.post("/v1/chat/completions", &json!({}));
     assert_eq!(failed.status, 400);
     assert!(server.get("/metrics").text.contains("status=\"400\""));
+}
+
+/// One line of metrics, by its name and some of its labels.
+fn sample(text: &str, name: &str, labels: &[&str]) -> f64 {
+    let own = |line: &&str| {
+        line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label))
+    };
+    let line = text.lines().find(own).unwrap_or_else(|| panic!("{name} {labels:?}: {text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn names_that_dashboards_know_have_what_they_mean() {
+    let (mut of_engine, of_server) = options();
+    of_engine.speculate = engine::Speculate::Ngram;
+    let server = TestServer::of("qwen3", &of_engine, of_server);
+    // Three answers of 12 tokens, then two of 20, which repeat themselves: what comes is guessed.
+    let mut body = long_chat(12);
+    body["n"] = json!(3);
+    let prompt = server.ask("/v1/chat/completions", &body)["usage"]["prompt_tokens"].clone();
+    let prompt = prompt.as_f64().unwrap();
+    let repeats = json!({
+        "prompt": vec![7; 60], "max_tokens": 20, "ignore_eos": true,
+        "temperature": 0, "repetition_penalty": 0.01,
+    });
+    for _ in 0..2 {
+        server.ask("/v1/completions", &repeats);
+    }
+    let text = server.get("/metrics").text;
+    let is = |name: &str, labels: &[&str], expected: f64| {
+        assert_eq!(sample(&text, name, labels), expected, "{name} {labels:?}");
+    };
+    is("vllm:request_params_n_sum", &[], 5.0);
+    is("vllm:request_params_n_count", &[], 3.0);
+    is("vllm:request_params_max_tokens_sum", &[], 52.0);
+    is("vllm:request_max_num_generation_tokens_sum", &[], 52.0);
+    is("vllm:request_generation_tokens_sum", &[], 76.0);
+    is("vllm:request_success_total", &["finished_reason=\"length\""], 5.0);
+    is("vllm:prompt_tokens_total", &[], prompt + 120.0);
+    let cached = sample(&text, "vllm:prompt_tokens_cached_total", &[]);
+    assert!(cached >= 32.0, "the second time a page of the prompt is there: {cached}");
+    is("vllm:request_prefill_kv_computed_tokens_sum", &[], prompt + 120.0 - cached);
+    // Queue, prompt and answer are all that a request takes.
+    let sum = |name: &str| sample(&text, &format!("vllm:{name}_seconds_sum"), &[]);
+    let inference = sum("request_prefill_time") + sum("request_decode_time");
+    assert!((sum("request_inference_time") - inference).abs() < 1e-9);
+    assert!(
+        (sum("e2e_request_latency") - sum("request_queue_time") - inference).abs() < 1e-9,
+        "{text}"
+    );
+    assert!((sum("inter_token_latency") - sum("request_decode_time")).abs() < 1e-9);
+    let gaps = sample(&text, "vllm:inter_token_latency_seconds_count", &[]);
+    assert!(gaps <= 76.0 - 5.0, "{gaps}");
+    is("vllm:time_per_output_token_seconds_count", &[], gaps);
+    // Each step is counted once, by its tokens.
+    let steps = sample(&text, "ruminate_steps_total", &[]);
+    is("vllm:iteration_tokens_total_count", &[], steps);
+    is("vllm:iteration_tokens_total_bucket", &["le=\"+Inf\""], steps);
+    let tokens = sample(&text, "vllm:iteration_tokens_total_sum", &[]);
+    assert!(tokens >= prompt + 120.0 - cached + 76.0 - 5.0, "{tokens}");
+    let at_most = |n: &str| sample(&text, "vllm:iteration_tokens_total_bucket", &[n]);
+    let few = (at_most("le=\"1.0\""), at_most("le=\"16.0\""), at_most("le=\"256.0\""));
+    assert!(few.0 <= few.1 && few.1 < few.2 && few.2 == steps, "{few:?}");
+    // Guesses: right at the first place at least as often as at the second.
+    let guesses = |name: &str, labels: &[&str]| {
+        sample(&text, &format!("vllm:spec_decode_num_{name}_total"), labels)
+    };
+    let right_at = |at: usize| guesses("accepted_tokens_per_pos", &[&format!("position=\"{at}\"")]);
+    let right: f64 = (0..8).map(right_at).sum();
+    assert!(right > 0.0 && right_at(0) >= right_at(1), "{text}");
+    assert_eq!(guesses("accepted_tokens", &[]), right);
+    assert!(guesses("draft_tokens", &[]) >= right && guesses("drafts", &[]) >= right_at(0));
+    // Pages are what elsewhere are blocks.
+    is("vllm:cache_config_info", &["block_size=\"32\"", "cache_dtype=\"f16\""], 1.0);
+    let pages = format!("num_gpu_blocks=\"{}\"", sample(&text, "ruminate_kv_pages", &[]));
+    is("vllm:cache_config_info", &[&pages], 1.0);
 }
 
 #[test]

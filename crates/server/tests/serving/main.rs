@@ -11,6 +11,7 @@ mod keys;
 mod messages;
 mod ollama;
 mod page;
+mod panics;
 mod recorded;
 mod responses;
 mod server;

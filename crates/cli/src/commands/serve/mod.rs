@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, ExitCode};
 use std::thread;
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ SIGTERM lets running answers end; a second one stops at once.";
 
 /// Rows of logits that a step may hold to score prompts (`echo` with `logprobs`).
 const SCORE_ROWS: usize = 64;
+
+/// As of any program that panicked.
+const EXIT_ENGINE_GONE: u8 = 101;
 
 /// What cannot be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -194,7 +197,7 @@ struct MoneyArgs {
 }
 
 /// Serves until it is told to stop.
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let given = args.sampling.params()?;
     let is_built_in = args.model.is_built_in();
     let params = if is_built_in { built_in::params(given) } else { given };
@@ -255,9 +258,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if is_built_in {
         built_in::introduce("serve");
     }
-    service.run(true)?;
+    match service.run(true) {
+        Err(error @ StartError::EngineGone) => {
+            notice(&error.to_string());
+            return Ok(ExitCode::from(EXIT_ENGINE_GONE));
+        }
+        ended => ended?,
+    }
     remark("stopped");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Args {
@@ -366,14 +375,15 @@ fn log(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// A panic of the engine is the server's end; one of a request is that request's.
+/// One line. A panic of a request is that request's; of the engine's, all who wait are told before
+/// the server ends. A thread that reads experts would be waited for in vain: there the end is now.
 fn panicked(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let what = info.payload_as_str().unwrap_or("something went wrong").replace('\n', " ");
     notice(&format!("a bug at {place}: {what}"));
-    let is_engine = thread::current().name().is_some_and(|name| name.starts_with("ruminate-"));
-    if is_engine {
-        process::exit(101);
+    let reads = thread::current().name().is_some_and(|name| name.starts_with("ruminate-read-"));
+    if reads {
+        process::exit(EXIT_ENGINE_GONE.into());
     }
 }
 
