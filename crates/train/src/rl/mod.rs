@@ -5,6 +5,7 @@
 mod ready;
 mod tell;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use model::Decoder;
@@ -60,7 +61,28 @@ struct Rolled {
     n_all_right: usize,
     n_batches: usize,
     n_tokens: usize,
+    /// Right answers, and all.
+    right: Right,
+    by_difficulty: BTreeMap<i64, Right>,
     seconds: f64,
+}
+
+/// How many answers of so many are right.
+#[derive(Clone, Copy, Debug, Default)]
+struct Right {
+    n_right: usize,
+    n: usize,
+}
+
+impl Right {
+    fn add(&mut self, group: &Group) {
+        self.n_right += group.n_right();
+        self.n += group.samples.len();
+    }
+
+    fn share(self) -> f64 {
+        self.n_right as f64 / self.n.max(1) as f64
+    }
 }
 
 impl Course for Rl {
@@ -115,9 +137,7 @@ impl Rl {
         self.step += 1;
         let seconds = start.elapsed().as_secs_f64();
         let mut report = self.tell(&rolled, &learned, seconds);
-        if let Some(imbalance) = self.trainee.expert_imbalance() {
-            report.add("expert imbalance", imbalance);
-        }
+        report.tell_experts(&self.trainee.take_expert_loads());
         Ok(report)
     }
 
@@ -132,6 +152,8 @@ impl Rl {
             n_all_right: 0,
             n_batches: 0,
             n_tokens: 0,
+            right: Right::default(),
+            by_difficulty: BTreeMap::new(),
             seconds: 0.0,
         };
         let keeps_dead = self.config.rollout.dynamic_batches_max == 1;
@@ -147,6 +169,10 @@ impl Rl {
                 self.picker.learn(group.difficulty, n, n_right);
                 rolled.n_dead += usize::from(group.is_dead());
                 rolled.n_all_right += usize::from(n_right == n);
+                rolled.right.add(&group);
+                if let Some(difficulty) = group.difficulty {
+                    rolled.by_difficulty.entry(difficulty).or_default().add(&group);
+                }
                 if (keeps_dead || !group.is_dead()) && rolled.groups.len() < wanted {
                     rolled.groups.push(group);
                 }

@@ -1,7 +1,5 @@
 //! What a step tells of itself.
 
-use std::collections::BTreeMap;
-
 use super::{Rl, Rolled};
 use crate::batch::Learned;
 use crate::groups::{Group, Sample};
@@ -44,6 +42,11 @@ impl Rl {
         let flips = learned.first().map_or(0, |(found, _)| found.n_flips);
         report.add("router flips", flips as f64);
         report.add("max |log ratio|", total.figures.log_ratio_max);
+        // Of all that were written: groups that teach are half right by design.
+        report.add("right", rolled.right.share());
+        for (difficulty, right) in &rolled.by_difficulty {
+            report.add(format!("right/difficulty {difficulty}"), right.share());
+        }
         report.add("dead groups", share(rolled.n_dead));
         report.add("groups all right", share(rolled.n_all_right));
         report.add("batches tried", rolled.n_batches as f64);
@@ -64,23 +67,8 @@ impl Rl {
         self.roof.tell(&mut report, "rollout", rolled.n_tokens, rolled.seconds);
         self.roof.tell(&mut report, "training", total.n_tokens, seconds);
         report.add("seconds", rolled.seconds + seconds);
-        self.tell_difficulties(&mut report, rolled);
         report.samples = self.texts(rolled);
         report
-    }
-
-    fn tell_difficulties(&self, report: &mut Report, rolled: &Rolled) {
-        let mut by: BTreeMap<i64, (usize, usize)> = <_>::default();
-        for group in &rolled.groups {
-            if let Some(difficulty) = group.difficulty {
-                let entry = by.entry(difficulty).or_default();
-                entry.0 += group.n_right();
-                entry.1 += group.samples.len();
-            }
-        }
-        for (difficulty, (n_right, n)) in by {
-            report.add(format!("right/difficulty {difficulty}"), n_right as f64 / n as f64);
-        }
     }
 
     fn texts(&self, rolled: &Rolled) -> Vec<report::Sample> {
@@ -91,6 +79,8 @@ impl Rl {
             text: sample.written.text.clone(),
             reward: f64::from(sample.reward.total),
             why: sample.reward.score.why.to_string(),
+            difficulty: group.difficulty,
+            n_tokens: sample.answer.tokens.len(),
         };
         samples.map(text).take(self.config.log.samples).collect()
     }

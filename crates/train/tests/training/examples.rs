@@ -68,6 +68,28 @@ fn rewards_grow() {
 }
 
 #[test]
+fn accuracy_is_told_by_difficulty_of_all_that_was_written() {
+    let school = School::new();
+    let row = |i: usize| {
+        format!("{{\"prompt\": \"{i} + {i}\", \"answer\": \"0\", \"difficulty\": {}}}\n", i % 3)
+    };
+    std::fs::write(school.path("rows.jsonl"), (0..12).map(row).collect::<String>()).unwrap();
+    let more = "[rollout]\nprompts = 6\ndynamic_batches_max = 1\n";
+    let mut rl = open(&school.config("llama", "a", more)).unwrap();
+    let report = rl.step().unwrap();
+    let right = |name: &str| report.get(name).unwrap();
+    // Six rows in a row of a shuffled dozen need not have every difficulty.
+    let by: Vec<f64> =
+        (0..3).filter_map(|d| report.get(&format!("right/difficulty {d}"))).collect();
+    assert!(by.len() >= 2, "{:?}", report.numbers);
+    let (least, most) =
+        (by.iter().copied().fold(1.0, f64::min), by.iter().copied().fold(0.0, f64::max));
+    assert!(least <= right("right") && right("right") <= most, "{:?}", report.numbers);
+    assert_eq!(right("right"), right("reward"), "a right answer is worth 1, a wrong one 0");
+    assert!(report.samples.iter().all(|sample| sample.difficulty.is_some() && sample.n_tokens > 0));
+}
+
+#[test]
 fn a_screen_tells_what_could_be_learned() {
     let school = School::new();
     let config = school.config("llama", "a", "");

@@ -21,6 +21,11 @@ fn the_first_update_finds_the_log_probabilities_of_the_rollout_bit_for_bit() {
                 assert_eq!(report.get("updates"), Some(1.0), "{family} learned");
                 let imbalance = report.get("expert imbalance");
                 assert_eq!(imbalance.is_some_and(|x| x >= 1.0), family.contains('_'), "{family}");
+                assert_eq!(report.experts.is_empty(), !family.contains('_'), "{family}");
+                for layer in &report.experts {
+                    let sum: f64 = layer.shares.iter().sum();
+                    assert!((sum - 1.0).abs() < 1e-9, "{family}: {layer:?}");
+                }
                 assert!(report.get("gradient norm").unwrap() > 0.0, "{family}");
             }
             assert_ne!(rl.trainee.digest(), before, "{family} moved");
