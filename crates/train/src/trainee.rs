@@ -213,7 +213,27 @@ impl Trainee {
         self.learner.zero_gradients();
     }
 
-    fn publish(&mut self) {
+    /// Serves weights that are rounded as a file of `ty` has them, whatever is trained: until
+    /// [`Trainee::publish`], rollouts are not exact. The version of what is served.
+    pub fn publish_rounded(&mut self, ty: QuantType) -> u64 {
+        let values = self.values();
+        for parameter in self.learner.params_mut().iter_mut() {
+            let Some(columns) = parameter.shape.get(1) else { continue };
+            if let Some(row_bytes) = ty.row_bytes(*columns) {
+                let mut bytes = vec![0; parameter.shape[0] * row_bytes];
+                quant::encode(ty, &parameter.value, &mut bytes);
+                quant::decode(ty, &bytes, &mut parameter.value);
+            }
+        }
+        self.publish();
+        for (parameter, value) in self.learner.params_mut().iter_mut().zip(values) {
+            parameter.value = value;
+        }
+        self.version
+    }
+
+    /// Serves the weights in training.
+    pub fn publish(&mut self) {
         self.version += 1;
         let (pool, decoder) = self.core.model_mut();
         self.learner.publish(pool, decoder);

@@ -130,8 +130,10 @@ impl Rl {
         let batch = self.learnable(&rolled.groups);
         let start = Instant::now();
         let mut learned = Vec::new();
+        let trained = self.recall(&batch)?;
         for share in shares(batch.len(), self.config.train.minibatches) {
-            let found = self.learn(&batch[share], learned.is_empty())?;
+            let trained = trained.as_ref().map(|trained| &trained[share.clone()]);
+            let found = self.learn((&batch[share], trained), learned.is_empty())?;
             learned.push((found, self.trainee.update()?));
         }
         self.step += 1;
@@ -198,7 +200,16 @@ impl Rl {
             stops: self.trainee.prompts.stops(),
             salt: self.trainee.version,
         };
-        let answers = rollout(&mut self.trainee.core, &asks, &settings)?;
+        let answers = match self.config.rollout.rounded_to() {
+            None => rollout(&mut self.trainee.core, &asks, &settings)?,
+            Some(ty) => {
+                let settings =
+                    rollout::Settings { salt: self.trainee.publish_rounded(ty), ..settings };
+                let answers = rollout(&mut self.trainee.core, &asks, &settings);
+                self.trainee.publish();
+                answers?
+            }
+        };
         let mut groups: Vec<Group> = Vec::new();
         let mut written: Vec<Vec<Written>> = Vec::new();
         let mut before = None;
@@ -249,8 +260,18 @@ impl Rl {
         samples.filter(|sample| !(masks && sample.is_truncated())).cloned().collect()
     }
 
-    fn learn(&mut self, samples: &[Sample], is_first: bool) -> Result<Learned, Error> {
-        let how = How {
+    /// What training says of answers before it moves, where that is told from what the rollout
+    /// said; the first update finds it by itself.
+    fn recall(&mut self, samples: &[Sample]) -> Result<Option<Vec<Vec<f32>>>, Error> {
+        if !self.config.loss.correction.is_on() || self.config.train.minibatches == 1 {
+            return Ok(None);
+        }
+        let (samples, how) = (samples.iter().collect::<Vec<_>>(), self.how(false));
+        Ok(Some(batch::recall(&mut self.trainee, &samples, &how)?))
+    }
+
+    fn how(&self, is_first: bool) -> How {
+        How {
             loss: self.config.loss.settings(),
             aggregate: self.config.loss.aggregate,
             constants: Constants {
@@ -260,10 +281,18 @@ impl Rl {
             temperature: self.config.rollout.temperature,
             pass_tokens: self.config.train.pass_tokens,
             is_first,
-        };
+        }
+    }
+
+    fn learn(
+        &mut self,
+        (samples, trained): (&[Sample], Option<&[Vec<f32>]>),
+        is_first: bool,
+    ) -> Result<Learned, Error> {
+        let how = self.how(is_first);
         let samples: Vec<&Sample> = samples.iter().collect();
         let reference = self.reference.as_ref().map(|reference| &reference.decoder);
-        let learned = batch::learn(&mut self.trainee, &samples, reference, &how)?;
+        let learned = batch::learn(&mut self.trainee, (&samples, trained), reference, &how)?;
         let (step, kept) = (self.step + 1, self.saved);
         for (what, number) in
             [("the loss", learned.loss), ("a log-probability", learned.difference)]

@@ -53,6 +53,11 @@ impl Rl {
         report.add("truncated", mean(&|sample| f64::from(u8::from(sample.is_truncated()))));
         report.add("entropy", total.figures.mean(total.figures.entropy));
         report.add("clipped", total.figures.mean(total.figures.n_clipped as f64));
+        if self.config.loss.correction.is_on() {
+            let figures = &total.figures;
+            report.add("rollout weight", figures.mean(figures.correction));
+            report.add("rollout bounded", figures.mean(figures.n_bounded as f64));
+        }
         if self.reference.is_some() {
             report.add("kl", total.figures.mean(total.figures.kl));
         }

@@ -45,6 +45,43 @@ fn further_updates_on_a_rollout_see_that_the_weights_have_moved() {
 }
 
 #[test]
+fn rollouts_by_rounded_weights_are_told_apart_and_corrected() {
+    let school = School::new();
+    for (i, kind) in ["off", "tis", "ice-pop"].into_iter().enumerate() {
+        let more = format!(
+            "[rollout]\nrounded = \"q8_0\"\n[train]\nminibatches = 2\n\
+             [loss]\ncorrection = {{ kind = \"{kind}\" }}\n"
+        );
+        let mut rl = open(&school.config("qwen3_moe", &format!("a-{i}"), &more)).unwrap();
+        let report = rl.step().unwrap();
+        let difference = report.get(DIFFERENCE).unwrap();
+        assert!(difference > 0.0 && difference < 0.5, "{kind}: {difference}");
+        let weight = report.get("rollout weight");
+        assert_eq!(weight.is_some(), kind != "off");
+        assert!(weight.is_none_or(|weight| weight != 1.0 && (weight - 1.0).abs() < 0.1));
+        // What is written next is written by the weights in training, rounded anew.
+        assert!(rl.step().unwrap().get(DIFFERENCE).unwrap() > 0.0, "{kind}");
+    }
+}
+
+#[test]
+fn a_correction_of_what_is_exact_changes_no_bit() {
+    let school = School::new();
+    let digest = |out: &str, more: &str| {
+        let more = format!("[train]\nminibatches = 2\n{more}");
+        let mut rl = open(&school.config("qwen3_moe", out, &more)).unwrap();
+        let reports = steps(&mut rl, 2);
+        assert!(reports.iter().all(|report| report.get("rollout bounded").unwrap_or(0.0) == 0.0));
+        rl.trainee.digest()
+    };
+    let plain = digest("a", "");
+    for (out, kind) in [("b", "tis"), ("c", "ice-pop")] {
+        let more = format!("[loss]\ncorrection = {{ kind = \"{kind}\" }}\n");
+        assert_eq!(digest(out, &more), plain, "{kind}");
+    }
+}
+
+#[test]
 fn threads_packing_and_company_change_no_bit_of_the_weights() {
     let school = School::new();
     for family in ["llama", "qwen3_moe", "deepseek_v3"] {
