@@ -13,6 +13,7 @@ mod asking;
 mod commands;
 mod questions;
 mod roofs;
+mod run_page;
 mod sandbox;
 mod session;
 mod terminal;

@@ -18,6 +18,7 @@ use crate::report::Report;
 
 const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples.jsonl";
+const RUN: &str = "run.json";
 
 /// The logs of one run.
 pub struct Log {
@@ -41,6 +42,15 @@ impl Log {
             log.events = log.noted(Events::create(&folder.join("tensorboard"), now_s()));
         }
         log
+    }
+
+    /// Says what the run is, for whoever looks at it: of `sft` or `rl`, and its steps in all.
+    pub fn about(&mut self, kind: &str, steps: u64) {
+        let text = json!({ "kind": kind, "steps": steps }).to_string();
+        let partial = self.folder.join(RUN).with_extension("tmp");
+        let written = fs::write(&partial, text + "\n");
+        let written = written.and_then(|()| fs::rename(&partial, self.folder.join(RUN)));
+        self.note(Some(written));
     }
 
     /// Tells of a step.
