@@ -110,6 +110,9 @@ mod tests {
     #[test]
     fn every_test_of_the_page_is_found() {
         let names = test_files(&workspace_root()).unwrap();
-        assert_eq!(names, ["markdown.test.mjs", "page.test.mjs", "serving.test.mjs"]);
+        assert_eq!(
+            names,
+            ["markdown.test.mjs", "page.test.mjs", "serving.test.mjs", "training.test.mjs"]
+        );
     }
 }

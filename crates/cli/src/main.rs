@@ -14,6 +14,7 @@ mod built_in;
 mod commands;
 mod questions;
 mod roofs;
+mod run_page;
 mod sandbox;
 mod session;
 mod terminal;

@@ -43,4 +43,4 @@ pub use request::{Event, Finish, PromptToken, Refusal, Request, Sink, ThinkStart
 pub use score::{Scored, score};
 pub use speculate::{DRAFTS_MAX, Speculate};
 pub use step::{Core, Progress, Statistics};
-pub use vocabulary::{Think, Vocabulary};
+pub use vocabulary::{Think, Vocabulary, as_hugging_face};

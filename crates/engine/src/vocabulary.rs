@@ -162,6 +162,26 @@ impl Vocabulary {
     }
 }
 
+/// A model's text side as the files of a Hugging Face folder, whatever it came as.
+///
+/// # Errors
+/// Keys that are missing or wrong; a vocabulary that is not byte-level BPE.
+pub fn as_hugging_face(path: &Path, source: &TextSource) -> Result<TextSource, Error> {
+    let TextSource::Gguf(metadata) = source else { return Ok(source.clone()) };
+    let vocab = gguf_vocab(path, metadata)?;
+    let of_text = |source| Error::Text { path: path.into(), source };
+    let template = metadata.text("tokenizer.chat_template")?;
+    // Of the two tokens that may end an answer, the folder's main file has room for one.
+    let ends: Vec<u32> = vocab.eos.into_iter().chain(vocab.eot).collect();
+    let generation = serde_json::json!({ "eos_token_id": ends });
+    Ok(TextSource::HuggingFace {
+        tokenizer: Some(vocab.to_tokenizer_json().map_err(of_text)?),
+        tokenizer_config: Some(vocab.to_tokenizer_config(template)),
+        chat_template: None,
+        generation_config: Some(generation.to_string().into_bytes()),
+    })
+}
+
 /// The `tokenizer.ggml.*` keys.
 fn gguf_vocab(path: &Path, metadata: &Metadata) -> Result<GgufVocab, Error> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");

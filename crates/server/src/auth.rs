@@ -69,7 +69,7 @@ pub struct Origins {
 impl Origins {
     /// # Errors
     /// [`Error::Forbidden`].
-    fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
         let name = without_port(host);
         let is_local = matches!(name, "localhost" | "127.0.0.1" | "[::1]")

@@ -1,5 +1,6 @@
 //! The engine over HTTP: OpenAI's API and those beside it, under limits and in the open.
 //!
+//! Beside it, `training` is the page of a training run, which needs no engine.
 //! Not here: flags, loading, printing. A dialect is a folder of `types`, `lower` (its words to an
 //! [`ask::Ask`]) and `lift` ([`part::Part`]s to its words); all that is between is shared and knows
 //! no dialect. Start at `routes.rs`, then `openai/mod.rs`, then `answering/mod.rs`.
@@ -46,6 +47,7 @@ mod telling;
 #[cfg(test)]
 mod testing;
 mod tokens;
+mod training;
 mod turns;
 
 pub use anthropic::{Settings as MessagesSettings, SignatureKey};
@@ -56,3 +58,4 @@ pub use limits::Limits;
 pub use listen::listen;
 pub use start::{Error as StartError, Handle, Options, Service};
 pub use state::{Defaults, ReasoningField};
+pub use training::RunPage;

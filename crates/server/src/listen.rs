@@ -28,7 +28,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether the last request is over.
 const IDLE_EVERY: Duration = Duration::from_millis(10);
 /// A pause of the accept loop where the system has no more files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// An address to listen on, if it may be one: others than this machine's need a key.
 ///
@@ -85,7 +85,7 @@ pub(crate) async fn run(server: Shared, listener: TcpListener) -> io::Result<()>
 }
 
 /// HTTP/1.1 on one connection.
-fn serve(
+pub(crate) fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,

@@ -1,7 +1,8 @@
 //! The page for people: what is in `web/`, put into the binary and handed out as it is.
 //!
 //! It needs no key; what it asks for does. Its policy lets it ask this server alone, run only
-//! what is here, and make no HTML of text. Start at `web/main.js`.
+//! what is here, and make no HTML of text. Start at `web/main.js`. The page of a training run
+//! ([`crate::training`]) is handed out in the same way.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -40,22 +41,44 @@ struct Asset {
     etag: HeaderValue,
 }
 
+/// The files of a page, by where they are in `web/`.
 macro_rules! assets {
     ($($file:literal)*) => {
-        [$(($file, include_bytes!(concat!("../web/", $file)).as_slice())),*]
+        [$((
+            $file,
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/web/", $file)).as_slice(),
+        )),*]
     };
 }
+pub(crate) use assets;
 
-static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    let files = assets! {
+static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
+    Assets::new(&assets! {
         "index.html" "icon.svg" "base.css" "chat.css" "panel.css" "early.js" "main.js" "api.js"
         "charts.js" "composer.js" "dialogs.js" "dom.js" "generation.js" "highlight.js" "inline.js"
         "library.js" "markdown.js" "math.js" "numbers.js" "panel.js" "render.js" "request.js"
         "settings_store.js" "sidebar.js" "sse.js" "store.js" "theme.js" "thread.js"
         "vendor/temml.min.js" "vendor/temml.css" "vendor/noto-sans-math.woff2"
-    };
-    files.into_iter().map(|(file, bytes)| Asset::new(file, bytes)).collect()
+    })
 });
+
+/// The files of a page.
+pub(crate) struct Assets(Vec<Asset>);
+
+impl Assets {
+    pub(crate) fn new(files: &[(&'static str, &'static [u8])]) -> Assets {
+        Assets(files.iter().map(|&(file, bytes)| Asset::new(file, bytes)).collect())
+    }
+
+    /// The file of this name, without folders.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) fn response(&self, name: &str, headers: &HeaderMap) -> Result<Response, Error> {
+        let found = self.0.iter().find(|asset| asset.name == name);
+        found.map(|asset| asset.response(headers)).ok_or(Error::NotFound)
+    }
+}
 
 impl Asset {
     fn new(file: &'static str, bytes: &'static [u8]) -> Asset {
@@ -109,16 +132,15 @@ pub(crate) fn routes() -> Router<Shared> {
     responses((status = 200, description = "HTML", body = String, content_type = "text/html")),
 )]
 pub(crate) async fn page(headers: HeaderMap) -> Result<Response, Error> {
-    asset(Path("index.html".into()), headers).await
+    ASSETS.response("index.html", &headers)
 }
 
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
-    let found = ASSETS.iter().find(|asset| asset.name == name);
-    found.map(|asset| asset.response(&headers)).ok_or(Error::NotFound)
+    ASSETS.response(&name, &headers)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
 
     use super::*;
@@ -130,46 +152,48 @@ mod tests {
         files.map(|file| file.file_name().into_string().unwrap()).collect()
     }
 
-    #[test]
-    fn every_file_of_the_page_is_in_the_binary_under_its_own_name() {
-        let mut files = [names_in("web"), names_in("web/vendor")].concat();
+    /// That these are the files of some folders, with some of `web/` besides, of so many bytes at
+    /// most; that they name no other host; and that what the page names is there.
+    pub(crate) fn check(assets: &Assets, (folders, shared): (&[&str], &[&str]), bytes_max: usize) {
+        let Assets(assets) = assets;
+        let mut files: Vec<String> = folders.iter().flat_map(|folder| names_in(folder)).collect();
         files.retain(|name| !name.ends_with(".md") && !name.ends_with(".LICENSE"));
+        files.extend(shared.iter().map(|name| name.to_string()));
         files.sort();
-        let mut known: Vec<_> = ASSETS.iter().map(|asset| asset.name.to_string()).collect();
+        let mut known: Vec<_> = assets.iter().map(|asset| asset.name.to_string()).collect();
         known.sort();
         assert_eq!(known, files);
-        assert!(ASSETS.iter().all(|asset| asset.kind != "application/octet-stream"));
-    }
-
-    #[test]
-    fn the_page_is_small_and_names_no_other_host() {
-        let size: usize = ASSETS.iter().map(|asset| asset.bytes.len()).sum();
-        assert!(size < 700 << 10, "{size} bytes");
-        // Under it XML's languages have their names, which nobody fetches.
-        const W3: &str = "http://www.w3.org/";
-        for asset in ASSETS.iter() {
-            let Ok(text) = std::str::from_utf8(asset.bytes) else { continue };
-            let addresses = text.match_indices("http").map(|(at, _)| &text[at..]);
-            let mut hosts = addresses.filter(|rest| {
-                let after = rest.strip_prefix("https").or(rest.strip_prefix("http"));
-                let named = after.and_then(|rest| rest.strip_prefix("://"));
-                named.is_some_and(|rest| rest.starts_with(char::is_alphanumeric))
-            });
-            let other = hosts.find(|rest| !rest.starts_with(W3));
-            let start = other.map(|rest| rest.chars().take(60).collect::<String>());
-            assert_eq!(start, None, "{}", asset.name);
-        }
-    }
-
-    #[test]
-    fn what_the_page_names_is_there() {
-        let html = ASSETS.iter().find(|asset| asset.name == "index.html").unwrap();
+        assert!(assets.iter().all(|asset| asset.kind != "application/octet-stream"));
+        let size: usize = assets.iter().map(|asset| asset.bytes.len()).sum();
+        assert!(size < bytes_max, "{size} bytes");
+        assets.iter().for_each(names_no_host);
+        let html = assets.iter().find(|asset| asset.name == "index.html").unwrap();
         let html = std::str::from_utf8(html.bytes).unwrap();
         let named: Vec<_> = html.split("/assets/").skip(1).collect();
-        assert!(named.len() >= 6);
+        assert!(named.len() >= 4);
         for rest in named {
             let name = rest.split('"').next().unwrap();
-            assert!(ASSETS.iter().any(|asset| asset.name == name), "{name}");
+            assert!(assets.iter().any(|asset| asset.name == name), "{name}");
         }
+    }
+
+    fn names_no_host(asset: &Asset) {
+        // Under it XML's languages have their names, which nobody fetches.
+        const W3: &str = "http://www.w3.org/";
+        let Ok(text) = std::str::from_utf8(asset.bytes) else { return };
+        let addresses = text.match_indices("http").map(|(at, _)| &text[at..]);
+        let mut hosts = addresses.filter(|rest| {
+            let after = rest.strip_prefix("https").or(rest.strip_prefix("http"));
+            let named = after.and_then(|rest| rest.strip_prefix("://"));
+            named.is_some_and(|rest| rest.starts_with(char::is_alphanumeric))
+        });
+        let other = hosts.find(|rest| !rest.starts_with(W3));
+        let start = other.map(|rest| rest.chars().take(60).collect::<String>());
+        assert_eq!(start, None, "{}", asset.name);
+    }
+
+    #[test]
+    fn the_page_is_whole_small_and_names_no_other_host() {
+        check(&ASSETS, (&["web", "web/vendor"], &[]), 700 << 10);
     }
 }

@@ -186,15 +186,16 @@ const TALKS: &[Talk] = &[
             ],
         ],
         said: [
-            "I work out sums such as 7+4*3 from left to right, say which of two is larger, and make \
-             a target from numbers.",
+            "I work out sums such as 7+4*3 from left to right, say which of two is larger, and \
+             make a target from numbers.",
             "我会从左到右计算，比如 7+4*3，会比较大小，也会用几个数凑出目标。",
         ],
     },
 ];
 
 const BEYOND: [&str; 2] = [
-    "That is more than I can do: I am a tiny model for sums. Name a larger one: ruminate chat MODEL",
+    "That is more than I can do: I am a tiny model for sums. Name a larger one: ruminate chat \
+     MODEL",
     "这超出了我的能力：我只是做算式的小模型。请换一个大模型：ruminate chat MODEL",
 ];
 

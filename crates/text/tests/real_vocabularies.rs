@@ -90,6 +90,14 @@ fn check(name: &str, tokenizer: &Tokenizer, template: &str) -> bool {
     Thinking::of(tokenizer, &template).unwrap().is_some()
 }
 
+/// The same vocabulary as files of a Hugging Face folder.
+fn exported(folder: &str, fetch: &str) -> Tokenizer {
+    let vocab = gguf_vocab(&gguf_keys(folder, fetch));
+    let config = TokenizerConfig::from_json(&vocab.to_tokenizer_config(None), None).unwrap();
+    let json = vocab.to_tokenizer_json().unwrap();
+    Tokenizer::new(VocabSource::TokenizerJson(&json), &config).unwrap()
+}
+
 #[test]
 fn smollm2() {
     let (tokenizer, template) = from_gguf("smollm2", "smollm2");
@@ -97,6 +105,7 @@ fn smollm2() {
     assert_eq!(tokenizer.stops(), [0, 2]);
     assert_eq!(template, fixture("templates/smollm2.jinja"));
     assert!(!check("smollm2", &tokenizer, &template));
+    check("smollm2", &exported("smollm2", "smollm2"), &template);
     // Its file says not to, though it names a token to begin with.
     let text = "2+2";
     assert_eq!(tokenizer.encode_document(text), tokenizer.encode_text(text));
@@ -111,6 +120,7 @@ fn r1_distill_qwen() {
     assert_eq!(tokenizer.added("</think>"), Some(151_649));
     assert_eq!(template, fixture("templates/r1-distill-first.jinja"));
     assert!(check("r1-qwen", &tokenizer, &template));
+    assert!(check("r1-qwen", &exported("r1-header", "r1-header"), &template));
     assert_eq!(tokenizer.encode_document("").unwrap(), [151_646]);
 }
 

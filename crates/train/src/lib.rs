@@ -23,6 +23,7 @@ pub mod config;
 mod course;
 pub mod data;
 mod error;
+pub mod experts;
 mod gguf;
 pub mod groups;
 pub mod judge;

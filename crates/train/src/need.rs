@@ -46,9 +46,11 @@ impl Need {
             None => n,
             Some(adapters) => adapter_numbers(spec, adapters.rank as u64),
         };
+        // While rounded ones are served.
+        let aside = if config.rollout.rounded.is_some() { trained } else { 0 };
         let has_reference = config.loss.kl_weight > 0.0;
         Need {
-            weights: 4 * (n + trained),
+            weights: 4 * (n + trained + aside),
             gradients: 4 * trained,
             moments: 8 * trained,
             reference: if has_reference { 4 * n } else { 0 },

@@ -1,5 +1,7 @@
 //! What a step was: numbers by name, and some of what was written.
 
+use crate::experts::{self, ExpertLoads, LayerShares};
+
 /// One step, told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
@@ -8,6 +10,8 @@ pub struct Report {
     /// In the order in which they are told.
     pub numbers: Vec<(String, f64)>,
     pub samples: Vec<Sample>,
+    /// Of a sparse model.
+    pub experts: Vec<LayerShares>,
 }
 
 /// An answer with its texts.
@@ -17,6 +21,9 @@ pub struct Sample {
     pub text: String,
     pub reward: f64,
     pub why: String,
+    pub difficulty: Option<i64>,
+    /// Tokens of the answer.
+    pub n_tokens: usize,
 }
 
 impl Report {
@@ -26,6 +33,14 @@ impl Report {
 
     pub fn add(&mut self, name: impl Into<String>, value: f64) {
         self.numbers.push((name.into(), value));
+    }
+
+    /// What experts were chosen, and how unevenly.
+    pub fn tell_experts(&mut self, loads: &ExpertLoads) {
+        self.experts = loads.shares();
+        if let Some(imbalance) = experts::imbalance(&self.experts) {
+            self.add("expert imbalance", imbalance);
+        }
     }
 
     /// The number of that name.

@@ -159,9 +159,7 @@ impl Sft {
         report.add("gradient norm", update.norm);
         report.add("rate", update.rate);
         report.add("learned tokens", n_targets as f64);
-        if let Some(imbalance) = self.trainee.expert_imbalance() {
-            report.add("expert imbalance", imbalance);
-        }
+        report.tell_experts(&self.trainee.take_expert_loads());
         let seconds = start.elapsed().as_secs_f64();
         self.roof.tell(&mut report, "training", lens.iter().sum(), seconds);
         report.add("seconds", seconds);

@@ -39,10 +39,10 @@ pub enum Error {
     #[error("{path}: {what}")]
     Config { path: PathBuf, what: String },
     #[error(
-        "{path}: the vocabulary of a GGUF file can't be written as a tokenizer.json: give \
-         model.tokenizer, the folder of one"
+        "{path}: its vocabulary can't be written as a tokenizer.json: give model.tokenizer, the \
+         folder of one ({source})"
     )]
-    GgufText { path: PathBuf },
+    GgufText { path: PathBuf, source: Box<engine::Error> },
     #[error("{path}: it has {tokens} tokens, and the model's vocabulary is {vocab}")]
     Vocabulary { path: PathBuf, tokens: usize, vocab: usize },
     #[error("{path}: no token ends an answer, so none would ever end")]
@@ -98,9 +98,8 @@ fn of_files(path: &Path, tokenizer: Option<&Path>) -> Result<Start, Error> {
     if let Some(folder) = tokenizer {
         checkpoint.text = formats::open_text(folder)?;
     }
-    if matches!(checkpoint.text, TextSource::Gguf(_)) {
-        return Err(Error::GgufText { path: path.into() });
-    }
+    let of_text = |source| Error::GgufText { path: path.into(), source: Box::new(source) };
+    checkpoint.text = engine::as_hugging_face(path, &checkpoint.text).map_err(of_text)?;
     let nothing = || Box::new(Random::new(0, []));
     let mut weights = std::mem::replace(&mut checkpoint.weights, nothing());
     let config = match checkpoint.config.dialect {

@@ -20,6 +20,7 @@ use spec::{Dialect, ModelSpec};
 use crate::Error;
 use crate::checkpoint::{self, Snapshot, Tensors};
 use crate::config::Config;
+use crate::experts::ExpertLoads;
 use crate::need::{Need, Sizes};
 use crate::optimizer::{Moments, Optimizer, Rate, Weight};
 use crate::output::{self, Words};
@@ -46,8 +47,8 @@ pub struct Trainee {
     path: PathBuf,
     sizes: Sizes,
     options: LearnOptions,
-    /// Of each layer, as they were told last. (E)
-    expert_counts: Vec<Vec<u64>>,
+    /// Since they were told last.
+    expert_loads: ExpertLoads,
 }
 
 /// What an update did.
@@ -132,7 +133,7 @@ impl Trainee {
             path: start.path,
             sizes,
             options,
-            expert_counts: Vec::new(),
+            expert_loads: ExpertLoads::default(),
         })
     }
 
@@ -152,7 +153,11 @@ impl Trainee {
     /// Numbers that are not finite.
     pub fn forward(&mut self, sequences: &Sequences) -> Result<Predictions, Error> {
         let (pool, decoder) = self.core.model_mut();
-        self.learner.forward(pool, decoder, sequences).map_err(of_forward)
+        let found = self.learner.forward(pool, decoder, sequences).map_err(of_forward)?;
+        for layer in 0..self.spec.layers.len() {
+            self.expert_loads.add(layer, self.learner.expert_counts(layer));
+        }
+        Ok(found)
     }
 
     /// The same by other weights, for a comparison.
@@ -208,7 +213,27 @@ impl Trainee {
         self.learner.zero_gradients();
     }
 
-    fn publish(&mut self) {
+    /// Serves weights that are rounded as a file of `ty` has them, whatever is trained: until
+    /// [`Trainee::publish`], rollouts are not exact. The version of what is served.
+    pub fn publish_rounded(&mut self, ty: QuantType) -> u64 {
+        let values = self.values();
+        for parameter in self.learner.params_mut().iter_mut() {
+            let Some(columns) = parameter.shape.get(1) else { continue };
+            if let Some(row_bytes) = ty.row_bytes(*columns) {
+                let mut bytes = vec![0; parameter.shape[0] * row_bytes];
+                quant::encode(ty, &parameter.value, &mut bytes);
+                quant::decode(ty, &bytes, &mut parameter.value);
+            }
+        }
+        self.publish();
+        for (parameter, value) in self.learner.params_mut().iter_mut().zip(values) {
+            parameter.value = value;
+        }
+        self.version
+    }
+
+    /// Serves the weights in training.
+    pub fn publish(&mut self) {
         self.version += 1;
         let (pool, decoder) = self.core.model_mut();
         self.learner.publish(pool, decoder);
@@ -273,31 +298,13 @@ impl Trainee {
         let n = self.forward(&sequences)?.logprobs.len();
         self.backward(&vec![0.0; n], &vec![0.0; n])?;
         self.forget_gradients();
+        self.take_expert_loads();
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// How uneven the experts' loads were in the passes since the last call: of the layer where it
-    /// is worst, the largest load over the mean one. None of a dense model.
-    pub fn expert_imbalance(&mut self) -> Option<f64> {
-        let mut worst: Option<f64> = None;
-        self.expert_counts.resize(self.spec.layers.len(), Vec::new());
-        for (layer, before) in self.expert_counts.iter_mut().enumerate() {
-            let now = self.learner.expert_counts(layer);
-            // Counts begin anew when larger buffers were needed.
-            let since = |(i, n): (usize, &u64)| {
-                let before = before.get(i).copied().unwrap_or(0);
-                if *n >= before { n - before } else { *n }
-            };
-            let loads: Vec<u64> = now.iter().enumerate().map(since).collect();
-            *before = now.to_vec();
-            let sum: u64 = loads.iter().sum();
-            if sum > 0 {
-                let mean = sum as f64 / loads.len() as f64;
-                let largest = loads.iter().max().copied().unwrap_or(0) as f64 / mean;
-                worst = Some(worst.map_or(largest, |worst| worst.max(largest)));
-            }
-        }
-        worst
+    /// What tokens chose in forward passes since the last call, those by other weights left out.
+    pub fn take_expert_loads(&mut self) -> ExpertLoads {
+        std::mem::take(&mut self.expert_loads)
     }
 
     /// Writes the model as a Hugging Face folder.

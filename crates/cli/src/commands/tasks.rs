@@ -126,7 +126,7 @@ impl Written {
         match self {
             Written::Fast => false,
             Written::Slow => true,
-            Written::Half => at % 2 == 0,
+            Written::Half => at.is_multiple_of(2),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -14,7 +15,8 @@ use train::rl::Rl;
 use train::sft::Sft;
 use train::{Watch, screen};
 
-use crate::args;
+use crate::args::{self, Usage};
+use crate::run_page::PageArgs;
 use crate::sandbox;
 use crate::terminal::interrupt::{EXIT_CODE, Interrupts};
 use crate::terminal::steps::Steps;
@@ -25,6 +27,8 @@ Examples:
   ruminate train sft warmup.toml      Learn to write the answers of a data set
   ruminate train screen reason.toml   What could be learned by trying, and the memory it takes
   ruminate train rl reason.toml       Learn from answers that can be checked
+  ruminate train rl reason.toml --page 8090   The same, with a page to watch it
+  ruminate train page runs/reason     The page of a run, whether it runs or has ended
 
 A file:
   preset = \"dapo\"
@@ -49,11 +53,13 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum What {
     /// Learn to write the answers that are shown.
-    Sft(Run),
+    Sft(Watched),
     /// Learn from answers that a verifier scores.
-    Rl(Run),
+    Rl(Watched),
     /// Say what share of groups could teach anything, and what memory training takes.
     Screen(Screen),
+    /// Serve the page of a run: its numbers over time, and what the model wrote.
+    Page(Page),
 }
 
 /// How a run is started.
@@ -71,6 +77,23 @@ struct Run {
 }
 
 #[derive(clap::Args)]
+struct Watched {
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+#[derive(clap::Args)]
+struct Page {
+    /// The folder that the run writes to.
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+#[derive(clap::Args)]
 struct Screen {
     #[command(flatten)]
     run: Run,
@@ -81,7 +104,11 @@ struct Screen {
 
 /// Trains, or says what training would be.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (What::Sft(run) | What::Rl(run) | What::Screen(Screen { run, .. })) = &args.what;
+    let run = match &args.what {
+        What::Sft(watched) | What::Rl(watched) => &watched.run,
+        What::Screen(screen) => &screen.run,
+        What::Page(page) => return serve(page),
+    };
     let mut config = Config::read(&run.config)?;
     config.threads = run.threads.or(config.threads);
     for path in [&mut config.model.start, &mut config.model.tokenizer].into_iter().flatten() {
@@ -111,11 +138,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             Ok(())
         }
-        What::Sft(run) => sft(&config, run, &stops),
-        What::Rl(run) => rl(&config, run, &stops),
+        What::Sft(watched) => sft(&config, watched, &stops),
+        What::Rl(watched) => rl(&config, watched, &stops),
+        What::Page(_) => Ok(()),
     };
     outcome?;
     Ok(if stops() { ExitCode::from(EXIT_CODE) } else { ExitCode::SUCCESS })
+}
+
+/// Serves a run's page until it is interrupted.
+fn serve(Page { folder, page }: &Page) -> anyhow::Result<ExitCode> {
+    if !folder.is_dir() {
+        return Err(Usage(format!("{} is no folder of a run", folder.display())).into());
+    }
+    let (told, stopped) = mpsc::channel();
+    let interrupts = Interrupts::install(2)?;
+    let _guard = interrupts.listen(move || {
+        // Whoever waits is there until it is told.
+        let _ = told.send(());
+    });
+    let _page = page.serve_always(folder)?;
+    stopped.recv().context("nobody can stop the page")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What a line about a step tells of supervised training.
@@ -140,30 +184,36 @@ const RL: &[&str] = &[
     "roof training",
 ];
 
-fn sft(config: &Config, run: &Run, stops: &dyn Fn() -> bool) -> anyhow::Result<()> {
+fn sft(config: &Config, watched: &Watched, stops: &dyn Fn() -> bool) -> anyhow::Result<()> {
+    // Before the model is loaded: what cannot be served need not be.
+    let _page = watched.page.serve(&config.out, &config.log)?;
+    let run = &watched.run;
     let mut notes = |text: &str| notice(text);
     let mut watch = Watch { report: &mut |_| (), note: &mut notes, stops };
     let mut sft = Sft::open(config, run.allow_rollback, &mut watch).context("train sft")?;
-    told(config, (sft.steps_done(), SFT), stops, &mut |watch| Ok(sft.run(watch)?))
+    told(config, ("sft", sft.steps_done(), SFT), stops, &mut |watch| Ok(sft.run(watch)?))
 }
 
-fn rl(config: &Config, run: &Run, stops: &dyn Fn() -> bool) -> anyhow::Result<()> {
+fn rl(config: &Config, watched: &Watched, stops: &dyn Fn() -> bool) -> anyhow::Result<()> {
+    let _page = watched.page.serve(&config.out, &config.log)?;
+    let run = &watched.run;
     let launcher = sandbox::launcher()?;
     let mut notes = |text: &str| notice(text);
     let mut watch = Watch { report: &mut |_| (), note: &mut notes, stops };
     let mut rl =
         Rl::open(config, (&launcher, run.allow_rollback), &mut watch).context("train rl")?;
-    told(config, (rl.steps_done(), RL), stops, &mut |watch| Ok(rl.run(watch)?))
+    told(config, ("rl", rl.steps_done(), RL), stops, &mut |watch| Ok(rl.run(watch)?))
 }
 
 /// Runs `train` while its steps are shown and logged.
 fn told(
     config: &Config,
-    (step, names): (u64, &'static [&'static str]),
+    (kind, step, names): (&str, u64, &'static [&'static str]),
     stops: &dyn Fn() -> bool,
     train: &mut dyn FnMut(&mut Watch<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut log = Log::open(&config.out, step, config.log.tensorboard);
+    log.about(kind, config.train.steps);
     let steps = Steps::new(config.train.steps, step, names);
     let mut report = |report: &Report| {
         log.tell(report);

@@ -26,6 +26,12 @@ impl Loads {
         self.distinct += 1;
     }
 
+    /// Begins anew.
+    pub(crate) fn clear(&mut self) {
+        self.layers.iter_mut().for_each(|counts| counts.fill(0));
+        self.distinct = 0;
+    }
+
     pub(crate) fn layer(&self, layer: usize) -> &[u64] {
         &self.layers[layer]
     }

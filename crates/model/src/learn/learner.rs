@@ -204,7 +204,8 @@ impl Learner {
         self.head.apart.iter_mut().for_each(|apart| apart.fill(0.0));
     }
 
-    /// How often tokens of passes chose each expert of a layer; empty for a dense layer. (E)
+    /// How often tokens of the last forward pass chose each expert of a layer; empty for a dense
+    /// layer. (E)
     pub fn expert_counts(&self, layer: usize) -> &[u64] {
         self.pass.as_ref().map_or(&[], |pass| pass.expert_counts(layer))
     }

@@ -120,6 +120,7 @@ impl Pass {
     pub(super) fn begin(&mut self, sequences: &Sequences) {
         self.temperature = sequences.temperature();
         self.batch.clear();
+        self.routed.loads.clear();
         self.ends.clear();
         self.tokens.clear();
         self.rows.clear();
@@ -215,7 +216,7 @@ impl Pass {
         self.kv_type
     }
 
-    /// How often tokens chose each expert of a layer since these buffers were made. (E)
+    /// How often tokens chose each expert of a layer since the pass began. (E)
     pub(super) fn expert_counts(&self, layer: usize) -> &[u64] {
         self.routed.loads.layer(layer)
     }

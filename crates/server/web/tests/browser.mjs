@@ -61,6 +61,39 @@ export class Server {
   }
 }
 
+/** `ruminate train`, with a page. */
+export class Training {
+  /** @param {string[]} args what comes after `train` */
+  static async start(args) {
+    const training = new Training();
+    const stdio = ["ignore", "pipe", "pipe"];
+    const all = ["train", ...args, "--page", "0"];
+    training.process = spawn(needed("PAGE_TEST_BINARY"), all, { stdio });
+    training.ended = new Promise((resolve) => {
+      training.process.once("exit", resolve);
+    });
+    training.url = await address(training.process);
+    return training;
+  }
+
+  async stop() {
+    this.process.kill("SIGKILL");
+    await this.ended;
+  }
+}
+
+/** A folder of its own, gone after the test. */
+export async function folder(t) {
+  const made = await mkdtemp(path.join(tmpdir(), "ruminate-run-"));
+  t.after(() => rm(made, { recursive: true }));
+  return made;
+}
+
+/** The path of a fixture. */
+export function fixture(name) {
+  return path.join(ROOT, "fixtures", name);
+}
+
 /** Random weights don't begin to think by themselves: the template does it for them. */
 async function openThinking(config) {
   const { chat_template: template } = JSON.parse(await readFile(config, "utf8"));
@@ -99,6 +132,31 @@ export async function ready(page) {
   await page.waitForFunction(() => document.getElementById("model")?.textContent !== "");
 }
 
+/** Runs in the page: contrasts of words to what is behind them, as WCAG counts. */
+export function contrasts(words) {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const light = (colour) => {
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((c) => {
+      const share = c / 255;
+      return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (node) => {
+    const { backgroundColor } = getComputedStyle(node);
+    return backgroundColor === "rgba(0, 0, 0, 0)" ? behind(node.parentElement) : backgroundColor;
+  };
+  const pairs = {};
+  for (const selector of words) {
+    const node = document.querySelector(selector);
+    const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
+    pairs[selector] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  }
+  return { background: getComputedStyle(document.body).backgroundColor, pairs };
+}
+
 /** A browser of its own, with nothing in it. */
 export class Browser {
   static async open() {
@@ -122,7 +180,7 @@ export class Browser {
   }
 
   /** A page at `url`; faults of its scripts and breaches of its policy are noted. */
-  async page(url) {
+  async page(url, isReady = ready) {
     const page = await this.context.newPage();
     page.on("pageerror", (error) => this.faults.push(String(error)));
     page.on("console", (message) => {
@@ -133,7 +191,7 @@ export class Browser {
       }
     });
     await page.goto(url);
-    await ready(page);
+    await isReady(page);
     return page;
   }
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
-import { Browser, Server, ready } from "./browser.mjs";
+import { Browser, Server, contrasts, ready } from "./browser.mjs";
 import { MODEL, Stage, busyEngine, gate } from "./stage.mjs";
 
 const USAGE = {
@@ -55,6 +55,10 @@ async function answered() {
     !document.querySelector(".is-running") && document.querySelector(".assistant")
   ));
 }
+
+/** Words that are to be read in every light. */
+const WORDS = [".bubble", ".answer p", ".answer code", ".answer a", ".model", ".thinking summary",
+  ".sidebar-note", ".conversation", ".think :checked + span", ".send"];
 
 const text = (selector) => page.locator(selector).innerText();
 const isOpen = () => page.locator(".thinking").evaluate((details) => details.open);
@@ -495,7 +499,7 @@ test("light and dark are read well, switched, and remembered", async () => {
   const seen = [];
   for (const scheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: scheme });
-    seen.push(await page.evaluate(contrasts));
+    seen.push(await page.evaluate(contrasts, WORDS));
   }
   assert.notEqual(seen[0].background, seen[1].background);
   for (const { pairs } of seen) {
@@ -506,38 +510,12 @@ test("light and dark are read well, switched, and remembered", async () => {
   await page.emulateMedia({ colorScheme: "dark" });
   await page.click("#theme");
   assert.equal(await page.getAttribute("#theme", "aria-label"), "Theme: light");
-  assert.equal((await page.evaluate(contrasts)).background, seen[0].background);
+  assert.equal((await page.evaluate(contrasts, WORDS)).background, seen[0].background);
   await page.reload();
   await ready(page);
-  assert.equal((await page.evaluate(contrasts)).background, seen[0].background);
+  assert.equal((await page.evaluate(contrasts, WORDS)).background, seen[0].background);
   await page.emulateMedia({ colorScheme: "light" });
 });
-
-/** Runs in the page: contrasts of words to what is behind them, as WCAG counts. */
-function contrasts() {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const light = (colour) => {
-    canvas.fillStyle = colour;
-    canvas.fillRect(0, 0, 1, 1);
-    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((c) => {
-      const share = c / 255;
-      return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (node) => {
-    const { backgroundColor } = getComputedStyle(node);
-    return backgroundColor === "rgba(0, 0, 0, 0)" ? behind(node.parentElement) : backgroundColor;
-  };
-  const pairs = {};
-  for (const selector of [".bubble", ".answer p", ".answer code", ".answer a", ".model",
-    ".thinking summary", ".sidebar-note", ".conversation", ".think :checked + span", ".send"]) {
-    const node = document.querySelector(selector);
-    const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
-    pairs[selector] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  }
-  return { background: getComputedStyle(document.body).backgroundColor, pairs };
-}
 
 test("nothing moves for those who want it still", async () => {
   await page.emulateMedia({ reducedMotion: "reduce" });

@@ -55,7 +55,7 @@ fn is_markup(kind: TokenType, text: &str) -> bool {
     }
 }
 
-fn markup(vocab: &GgufVocab) -> Result<Vec<Added>, Error> {
+pub(super) fn markup(vocab: &GgufVocab) -> Result<Vec<Added>, Error> {
     let mut id_of = HashMap::new();
     let mut added = Vec::new();
     for (id, text) in (0..).zip(&vocab.tokens) {
@@ -78,7 +78,7 @@ fn is_blank(kind: TokenType, text: &str) -> bool {
 }
 
 /// Runs of white space that the file calls user-defined tokens: text, matched before all else.
-fn blanks(vocab: &GgufVocab) -> Vec<(u32, String)> {
+pub(super) fn blanks(vocab: &GgufVocab) -> Vec<(u32, String)> {
     (0..)
         .zip(&vocab.tokens)
         .filter(|(id, text)| is_blank(vocab.token_type(*id as usize), text))
@@ -116,7 +116,7 @@ fn text_tokens(vocab: &GgufVocab) -> Result<HashMap<String, u32>, Error> {
 }
 
 /// Byte-level BPE, as GPT-2 has it.
-fn byte_level(vocab: &GgufVocab) -> Result<tokenizers::Tokenizer, Error> {
+pub(super) fn byte_level(vocab: &GgufVocab) -> Result<tokenizers::Tokenizer, Error> {
     let pre = Pre::named(vocab.pre.as_deref())?;
     let id_of = text_tokens(vocab)?;
     let forbidden: BTreeSet<String> = markup(vocab)?.into_iter().map(|a| a.text).collect();

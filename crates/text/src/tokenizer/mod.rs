@@ -4,6 +4,7 @@
 //! taken out: however a text reads, it cannot become one. Control tokens are matched here, and
 //! only in the parts of a [`Prompt`] that its template wrote.
 
+mod export;
 mod gguf;
 mod json;
 mod parts;

@@ -2,17 +2,19 @@
 //!
 //! A preset is such a file too: its values stand where the user's file is silent.
 
+mod log;
 mod presets;
+mod rounded;
 mod sections;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use log::LogSection;
 pub use presets::PRESETS;
 pub use sections::{
-    AdaptersSection, CheckpointSection, CurriculumSection, DataSection, LogSection, LossSection,
-    ModelSection, Modes, OptimizerSection, RewardSection, RolloutSection, ScratchSection,
-    TrainSection,
+    AdaptersSection, CheckpointSection, CurriculumSection, DataSection, LossSection, ModelSection,
+    Modes, OptimizerSection, RewardSection, RolloutSection, ScratchSection, TrainSection,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -223,6 +225,14 @@ mod tests {
             (
                 format!("{LEAST}[optimizer]\nrate = -1.0"),
                 "run.toml: optimizer.rate is -1: it must be above 0",
+            ),
+            (
+                format!("{LEAST}[rollout]\nrounded = \"q9\""),
+                "run.toml: rollout.rounded is q9: expected a type such as q8_0",
+            ),
+            (
+                format!("{LEAST}[loss]\ncorrection = {{ kind = \"ice-pop\", low = 2.0 }}"),
+                "run.toml: loss.correction: 2 to 5 does not hold 1",
             ),
         ];
         for (text, expected) in cases {

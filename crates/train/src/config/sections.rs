@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Config;
 use crate::advantage::Advantage;
-use crate::loss::{Aggregate, Kl, Objective, Ratio};
+use crate::loss::{Aggregate, Correction, Kl, Objective, Ratio};
 use crate::optimizer::{Kind, Shape};
 use crate::reward::{Length, Mode};
 use crate::scorer::Outside;
@@ -158,6 +158,9 @@ pub struct RolloutSection {
     pub together: usize,
     /// Batches of prompts that are tried to fill a step with groups that teach; 1 takes what comes.
     pub dynamic_batches_max: usize,
+    /// A type of weights, such as `q8_0`, that answers are written with: a difference from training
+    /// made on purpose, to see what it does.
+    pub rounded: Option<String>,
 }
 
 impl Default for RolloutSection {
@@ -172,6 +175,7 @@ impl Default for RolloutSection {
             modes: Modes::Default,
             together: 64,
             dynamic_batches_max: 10,
+            rounded: None,
         }
     }
 }
@@ -227,6 +231,8 @@ pub struct LossSection {
     pub clip_low: Option<f64>,
     pub clip_high: Option<f64>,
     pub dual_clip: Option<f64>,
+    /// For rollouts that are not exact.
+    pub correction: Correction,
     pub kl: Kl,
     pub kl_weight: f64,
     /// Steps after which the reference becomes the model as it is; 0 for never.
@@ -247,6 +253,7 @@ impl Default for LossSection {
             clip_low: Some(0.2),
             clip_high: Some(0.28),
             dual_clip: None,
+            correction: Correction::Off,
             kl: Kl::K3,
             kl_weight: 0.0,
             reference_every: 0,
@@ -328,21 +335,6 @@ impl Default for CheckpointSection {
     }
 }
 
-/// What is told while it runs.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogSection {
-    pub tensorboard: bool,
-    /// Answers of each step that are logged with their texts.
-    pub samples: usize,
-}
-
-impl Default for LogSection {
-    fn default() -> LogSection {
-        LogSection { tensorboard: true, samples: 2 }
-    }
-}
-
 impl Config {
     /// Names the first value that can't be.
     pub(super) fn check(&self) -> Result<(), String> {
@@ -398,6 +390,7 @@ impl Config {
         if rollout.top_k != 0 {
             return Err(format!("rollout.top_k is {}: {biased}", rollout.top_k));
         }
+        rollout.check_rounded(model.adapters.is_some())?;
         let [from, to] = reward.asked_tokens;
         if reward.length.asks() && (from == 0 || from > to) {
             return Err(format!("reward.asked_tokens is {from} to {to}"));
@@ -425,6 +418,7 @@ impl LossSection {
         if self.dual_clip.is_some_and(|clip| clip.is_nan() || clip <= 1.0) {
             return Err("loss.dual_clip must be above 1".into());
         }
+        self.correction.check()?;
         for (name, value) in [
             ("kl_weight", self.kl_weight),
             ("entropy_bonus", self.entropy_bonus),
@@ -446,6 +440,7 @@ impl LossSection {
             clip_low: clip(self.clip_low),
             clip_high: clip(self.clip_high),
             dual_clip: clip(self.dual_clip),
+            correction: self.correction,
             kl: self.kl,
             kl_weight: self.kl_weight,
             entropy_bonus: self.entropy_bonus,

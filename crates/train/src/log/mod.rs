@@ -13,10 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use tensorboard::Events;
 
+use crate::experts::LayerShares;
 use crate::report::Report;
 
 const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples.jsonl";
+const RUN: &str = "run.json";
 
 /// The logs of one run.
 pub struct Log {
@@ -42,12 +44,24 @@ impl Log {
         log
     }
 
+    /// Says what the run is, for whoever looks at it: of `sft` or `rl`, and its steps in all.
+    pub fn about(&mut self, kind: &str, steps: u64) {
+        let text = json!({ "kind": kind, "steps": steps }).to_string();
+        let partial = self.folder.join(RUN).with_extension("tmp");
+        let written = fs::write(&partial, text + "\n");
+        let written = written.and_then(|()| fs::rename(&partial, self.folder.join(RUN)));
+        self.note(Some(written));
+    }
+
     /// Tells of a step.
     pub fn tell(&mut self, report: &Report) {
         let mut line = Map::new();
         line.insert("step".into(), report.step.into());
         for (name, value) in &report.numbers {
             line.insert(name.clone(), json!(value));
+        }
+        if !report.experts.is_empty() {
+            line.insert("experts".into(), experts(&report.experts));
         }
         let written = self.metrics.as_mut().map(|file| write_line(file, &Value::Object(line)));
         self.note(written);
@@ -57,6 +71,10 @@ impl Log {
             line["text"] = sample.text.as_str().into();
             line["reward"] = json!(sample.reward);
             line["why"] = sample.why.as_str().into();
+            line["tokens"] = sample.n_tokens.into();
+            if let Some(difficulty) = sample.difficulty {
+                line["difficulty"] = difficulty.into();
+            }
             line
         });
         let lines: Vec<Value> = lines.collect();
@@ -101,6 +119,17 @@ impl Log {
     }
 }
 
+/// Layers, and the share of each expert in them.
+fn experts(layers: &[LayerShares]) -> Value {
+    // Of a share more digits than these tell nothing, and there are thousands of shares.
+    let short = |share: &f64| (share * 1e5).round() / 1e5;
+    let shares = |layer: &LayerShares| layer.shares.iter().map(short).collect::<Vec<_>>();
+    json!({
+        "layers": layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(),
+        "shares": layers.iter().map(shares).collect::<Vec<_>>(),
+    })
+}
+
 fn now_s() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
@@ -137,7 +166,7 @@ mod tests {
         let report = |step| Report {
             step,
             numbers: vec![("loss".into(), f64::from(step as u32))],
-            samples: Vec::new(),
+            ..Report::default()
         };
         let mut log = Log::open(folder.path(), 0, true);
         (1..=5).for_each(|step| log.tell(&report(step)));
@@ -159,7 +188,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let mut log = Log::open(&file.join("logs"), 0, true);
-        log.tell(&Report { step: 1, numbers: Vec::new(), samples: Vec::new() });
+        log.tell(&Report::new(1));
         assert!(log.fault().unwrap().contains("a log: "));
         assert!(log.fault().is_none());
     }

@@ -5,16 +5,19 @@
 //! ```text
 //! clip      l = -min(ρ A, clip(ρ, 1 - low, 1 + high) A)       and for A < 0 at most -dual · A
 //! weigh     l = -stop(clip(ρ, 1 - low, 1 + high)) A log π      (CISPO)
-//! loss      Σ weight · (l + kl · KL(log π - log π_ref) - bonus · entropy)
+//! loss      Σ weight · (k · l + kl · KL(log π - log π_ref) - bonus · entropy)
 //! ```
 //!
-//! Weights come from [`aggregate`], and are those of the whole batch before it is cut into passes:
-//! so the loss is a sum over tokens, and how they are packed changes nothing.
+//! k is 1, or what [`Correction`] makes of a rollout that isn't exact. Weights come from
+//! [`aggregate`], and are those of the whole batch before it is cut into passes: so the loss is a
+//! sum over tokens, and how they are packed changes nothing.
 
 pub mod aggregate;
+mod correction;
 mod kl;
 
 pub use aggregate::Aggregate;
+pub use correction::Correction;
 pub use kl::Kl;
 use serde::Deserialize;
 
@@ -47,6 +50,7 @@ pub struct Settings {
     pub clip_high: Option<f64>,
     /// For negative advantages, the ratio beyond which nothing more is gained.
     pub dual_clip: Option<f64>,
+    pub correction: Correction,
     pub kl: Kl,
     pub kl_weight: f64,
     pub entropy_bonus: f64,
@@ -57,8 +61,10 @@ pub struct Settings {
 pub struct Tokens<'a> {
     /// ln p under the weights in training. (T)
     pub logprobs: &'a [f32],
-    /// Under the weights that wrote them. (T)
+    /// Under the weights that wrote them, as they were drawn. (T)
     pub old: &'a [f32],
+    /// The same as training computes it, where that is told apart. (T)
+    pub trained: Option<&'a [f32]>,
     /// Under the reference, if there is one. (T)
     pub reference: Option<&'a [f32]>,
     /// Of the distribution that the token was drawn from. (T)
@@ -69,6 +75,13 @@ pub struct Tokens<'a> {
     pub advantages: &'a [f32],
     /// The token after the last of each answer. (answers)
     pub ends: &'a [usize],
+}
+
+impl Tokens<'_> {
+    /// What the policy's ratio is against.
+    fn behind(&self, at: usize) -> f64 {
+        f64::from(self.trained.unwrap_or(self.old)[at])
+    }
 }
 
 /// A loss and its derivatives.
@@ -89,6 +102,9 @@ pub struct Figures {
     pub n_clipped: usize,
     pub entropy: f64,
     pub kl: f64,
+    /// What the policy's parts were multiplied by, and how often that was a bound.
+    pub correction: f64,
+    pub n_bounded: usize,
     /// The largest |log π - log π_old|.
     pub log_ratio_max: f64,
 }
@@ -100,6 +116,8 @@ impl Figures {
         self.n_clipped += other.n_clipped;
         self.entropy += other.entropy;
         self.kl += other.kl;
+        self.correction += other.correction;
+        self.n_bounded += other.n_bounded;
         self.log_ratio_max = self.log_ratio_max.max(other.log_ratio_max);
     }
 
@@ -117,6 +135,9 @@ pub fn loss(tokens: &Tokens<'_>, settings: &Settings) -> Loss {
     let n = tokens.logprobs.len();
     for len in [tokens.old, tokens.entropies, tokens.weights, tokens.advantages].map(<[f32]>::len) {
         assert_eq!(len, n, "one number a token");
+    }
+    for more in [tokens.reference, tokens.trained].into_iter().flatten() {
+        assert_eq!(more.len(), n, "one number a token");
     }
     assert_eq!(tokens.ends.last().copied().unwrap_or(0), n, "answers hold all tokens");
     let mut loss = Loss { d_logprobs: vec![0.0; n], d_entropies: vec![0.0; n], ..Loss::default() };
@@ -141,7 +162,7 @@ fn sequence_log_ratio(tokens: &Tokens<'_>, range: std::ops::Range<usize>) -> f64
     let counted = range.filter(|&at| tokens.weights[at] != 0.0);
     let (mut sum, mut n) = (0.0, 0_usize);
     for at in counted {
-        sum += f64::from(tokens.logprobs[at]) - f64::from(tokens.old[at]);
+        sum += f64::from(tokens.logprobs[at]) - tokens.behind(at);
         n += 1;
     }
     sum / n.max(1) as f64
@@ -155,11 +176,15 @@ fn add_token(
 ) {
     let weight = f64::from(tokens.weights[at]);
     let logprob = f64::from(tokens.logprobs[at]);
-    let own = logprob - f64::from(tokens.old[at]);
+    let own = logprob - tokens.behind(at);
     let (value, slope, is_clipped) =
         policy(sequence.unwrap_or(own), logprob, f64::from(tokens.advantages[at]), settings);
-    let (mut value, mut slope) = (value, slope);
+    let apart = tokens.behind(at) - f64::from(tokens.old[at]);
+    let (correction, is_bounded) = settings.correction.weight(apart);
+    let (mut value, mut slope) = (correction * value, correction * slope);
     let figures = &mut loss.figures;
+    figures.correction += correction;
+    figures.n_bounded += usize::from(is_bounded);
     if let Some(reference) = tokens.reference {
         let (kl, kl_slope) = settings.kl.value_and_slope(logprob - f64::from(reference[at]));
         value += settings.kl_weight * kl;

@@ -8,6 +8,7 @@ const PPO: Settings = Settings {
     clip_low: Some(0.2),
     clip_high: Some(0.28),
     dual_clip: Some(3.0),
+    correction: Correction::Off,
     kl: Kl::K3,
     kl_weight: 0.0,
     entropy_bonus: 0.0,
@@ -20,6 +21,7 @@ fn token(ratio: f64, advantage: f32, settings: &Settings) -> (f64, f32, usize) {
     let tokens = Tokens {
         logprobs: &[logprob],
         old: &[old],
+        trained: None,
         reference: None,
         entropies: &[0.0],
         weights: &[1.0],
@@ -65,6 +67,7 @@ fn the_first_update_has_the_gradient_of_reinforce_whatever_the_objective() {
             let tokens = Tokens {
                 logprobs: &[-1.0, -0.5, -2.0],
                 old: &[-1.0, -0.5, -2.0],
+                trained: None,
                 reference: None,
                 entropies: &[0.0; 3],
                 weights: &[0.5, 0.25, 0.25],
@@ -78,6 +81,72 @@ fn the_first_update_has_the_gradient_of_reinforce_whatever_the_objective() {
     }
 }
 
+/// Tokens of weight 1 with these k, log π of training at the rollout 1/4 below that of now.
+fn corrected(ks: &[f64], advantages: &[f32], settings: &Settings) -> Loss {
+    let logprobs = vec![-1.0_f32; ks.len()];
+    let trained = vec![-1.25_f32; ks.len()];
+    let old: Vec<f32> = ks.iter().map(|k| (-1.25 - k.ln()) as f32).collect();
+    let tokens = Tokens {
+        logprobs: &logprobs,
+        old: &old,
+        trained: Some(&trained),
+        reference: None,
+        entropies: &vec![2.0; ks.len()],
+        weights: &vec![1.0; ks.len()],
+        advantages,
+        ends: &[ks.len()],
+    };
+    loss(&tokens, settings)
+}
+
+#[test]
+fn what_training_would_have_drawn_oftener_counts_for_more_up_to_a_cap() {
+    let correction = Correction::Tis { cap: 2.0 };
+    let tis = Settings { clip_low: None, clip_high: None, correction, ..PPO };
+    // ρ = e^(1/4) whatever k is: -ρ A k, with k at most 2.
+    let rho = 0.25_f64.exp();
+    let found = corrected(&[0.25, 1.0, 1.5, 8.0], &[2.0, 1.0, -1.0, 1.0], &tis);
+    let expected = [-rho * 2.0 * 0.25, -rho, rho * 1.5, -rho * 2.0];
+    for (found, expected) in found.d_logprobs.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} is not {expected}");
+    }
+    assert!((found.value - expected.iter().sum::<f64>()).abs() < 1e-5);
+    assert_eq!(found.figures.n_bounded, 1);
+    assert!((found.figures.correction - 4.75).abs() < 1e-5);
+    assert!((found.figures.log_ratio_max - 0.25).abs() < 1e-6);
+    // Inside the clip it's the policy's part alone that is weighed: the bonus stays.
+    let clipped = Settings { clip_high: Some(0.2), entropy_bonus: 0.5, correction, ..PPO };
+    let found = corrected(&[1.5], &[1.0], &clipped);
+    assert!((found.value - (-1.2 * 1.5 - 0.5 * 2.0)).abs() < 1e-5, "{}", found.value);
+    assert_eq!((found.d_logprobs[0], found.d_entropies[0]), (0.0, -0.5));
+}
+
+#[test]
+fn what_both_disagree_on_does_not_count() {
+    let correction = Correction::IcePop { low: 0.5, high: 5.0 };
+    let ice_pop = Settings { clip_low: None, clip_high: None, correction, ..PPO };
+    let rho = 0.25_f64.exp();
+    let found = corrected(&[0.49, 0.75, 4.0, 5.1], &[1.0, 1.0, -1.0, 1.0], &ice_pop);
+    let expected = [0.0, -rho * 0.75, rho * 4.0, 0.0];
+    for (found, expected) in found.d_logprobs.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} is not {expected}");
+    }
+    assert_eq!(found.figures.n_bounded, 2);
+    assert!((found.figures.correction - 4.75).abs() < 1e-5);
+}
+
+#[test]
+fn a_rollout_that_is_exact_has_nothing_to_correct() {
+    let advantages = [2.0, -1.0, 1.0];
+    let off = corrected(&[1.0; 3], &advantages, &PPO);
+    let kinds = [Correction::Tis { cap: 2.0 }, Correction::IcePop { low: 0.5, high: 5.0 }];
+    for correction in kinds {
+        let on = corrected(&[1.0; 3], &advantages, &Settings { correction, ..PPO });
+        assert_eq!((on.value, on.d_logprobs), (off.value, off.d_logprobs.clone()));
+        assert_eq!(on.figures.n_bounded, 0);
+    }
+}
+
 #[test]
 fn a_sequence_ratio_is_that_of_the_mean_over_its_answer() {
     // Mean log-ratios: (ln 4 + 0) / 2 = ln 2, and 0.
@@ -85,6 +154,7 @@ fn a_sequence_ratio_is_that_of_the_mean_over_its_answer() {
     let tokens = Tokens {
         logprobs: &[-1.0, -1.0, -3.0],
         old: &[-1.0 - ln4, -1.0, -3.0],
+        trained: None,
         reference: None,
         entropies: &[0.0; 3],
         weights: &[0.25, 0.25, 0.5],
@@ -128,6 +198,7 @@ fn gradients_match_finite_differences() {
         let tokens = Tokens {
             logprobs,
             old: &old,
+            trained: None,
             reference: Some(&reference),
             entropies,
             weights: &weights,
@@ -167,6 +238,7 @@ fn gradients_match_finite_differences() {
         let tokens = Tokens {
             logprobs,
             old: &old,
+            trained: None,
             reference: None,
             entropies: &entropies,
             weights: &weights,
@@ -194,6 +266,7 @@ fn how_a_batch_is_cut_into_passes_changes_no_gradient() {
     let whole = Tokens {
         logprobs: &logprobs,
         old: &old,
+        trained: None,
         reference: None,
         entropies: &[0.5; 4],
         weights: &[0.25; 4],
@@ -206,6 +279,7 @@ fn how_a_batch_is_cut_into_passes_changes_no_gradient() {
         let tokens = Tokens {
             logprobs: &logprobs[range.clone()],
             old: &old[range],
+            trained: None,
             reference: None,
             entropies: &[0.5; 2],
             weights: &[0.25; 2],
@@ -238,6 +312,7 @@ fn gradients_are_those_of_autograd() {
         let tokens = Tokens {
             logprobs: &logprobs,
             old: &old,
+            trained: None,
             reference: Some(&reference),
             entropies: &entropies,
             weights: &weights,
@@ -250,6 +325,7 @@ fn gradients_are_those_of_autograd() {
             clip_low: Some(setting("low")),
             clip_high: Some(setting("high")),
             dual_clip: Some(setting("dual")),
+            correction: Correction::Off,
             kl: serde_json::from_value(case["kl"].clone()).unwrap(),
             kl_weight: setting("kl_weight"),
             entropy_bonus: setting("bonus"),

@@ -5,6 +5,7 @@
 mod ready;
 mod tell;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use model::Decoder;
@@ -61,7 +62,28 @@ struct Rolled {
     n_all_right: usize,
     n_batches: usize,
     n_tokens: usize,
+    /// Right answers, and all.
+    right: Right,
+    by_difficulty: BTreeMap<i64, Right>,
     seconds: f64,
+}
+
+/// How many answers of so many are right.
+#[derive(Clone, Copy, Debug, Default)]
+struct Right {
+    n_right: usize,
+    n: usize,
+}
+
+impl Right {
+    fn add(&mut self, group: &Group) {
+        self.n_right += group.n_right();
+        self.n += group.samples.len();
+    }
+
+    fn share(self) -> f64 {
+        self.n_right as f64 / self.n.max(1) as f64
+    }
 }
 
 impl Course for Rl {
@@ -109,16 +131,16 @@ impl Rl {
         let batch = self.learnable(&rolled.groups);
         let start = Instant::now();
         let mut learned = Vec::new();
+        let trained = self.recall(&batch)?;
         for share in shares(batch.len(), self.config.train.minibatches) {
-            let found = self.learn(&batch[share], learned.is_empty())?;
+            let trained = trained.as_ref().map(|trained| &trained[share.clone()]);
+            let found = self.learn((&batch[share], trained), learned.is_empty())?;
             learned.push((found, self.trainee.update()?));
         }
         self.step += 1;
         let seconds = start.elapsed().as_secs_f64();
         let mut report = self.tell(&rolled, &learned, seconds);
-        if let Some(imbalance) = self.trainee.expert_imbalance() {
-            report.add("expert imbalance", imbalance);
-        }
+        report.tell_experts(&self.trainee.take_expert_loads());
         Ok(report)
     }
 
@@ -133,6 +155,8 @@ impl Rl {
             n_all_right: 0,
             n_batches: 0,
             n_tokens: 0,
+            right: Right::default(),
+            by_difficulty: BTreeMap::new(),
             seconds: 0.0,
         };
         let keeps_dead = self.config.rollout.dynamic_batches_max == 1;
@@ -148,6 +172,10 @@ impl Rl {
                 self.picker.learn(group.difficulty, n, n_right);
                 rolled.n_dead += usize::from(group.is_dead());
                 rolled.n_all_right += usize::from(n_right == n);
+                rolled.right.add(&group);
+                if let Some(difficulty) = group.difficulty {
+                    rolled.by_difficulty.entry(difficulty).or_default().add(&group);
+                }
                 if (keeps_dead || !group.is_dead()) && rolled.groups.len() < wanted {
                     rolled.groups.push(group);
                 }
@@ -173,7 +201,16 @@ impl Rl {
             stops: self.trainee.prompts.stops(),
             salt: self.trainee.version,
         };
-        let answers = rollout(&mut self.trainee.core, &asks, &settings)?;
+        let answers = match self.config.rollout.rounded_to() {
+            None => rollout(&mut self.trainee.core, &asks, &settings)?,
+            Some(ty) => {
+                let settings =
+                    rollout::Settings { salt: self.trainee.publish_rounded(ty), ..settings };
+                let answers = rollout(&mut self.trainee.core, &asks, &settings);
+                self.trainee.publish();
+                answers?
+            }
+        };
         let mut groups: Vec<Group> = Vec::new();
         let mut written: Vec<Vec<Written>> = Vec::new();
         let mut before = None;
@@ -225,8 +262,18 @@ impl Rl {
         samples.filter(|sample| !(masks && sample.is_truncated())).cloned().collect()
     }
 
-    fn learn(&mut self, samples: &[Sample], is_first: bool) -> Result<Learned, Error> {
-        let how = How {
+    /// What training says of answers before it moves, where that is told from what the rollout
+    /// said; the first update finds it by itself.
+    fn recall(&mut self, samples: &[Sample]) -> Result<Option<Vec<Vec<f32>>>, Error> {
+        if !self.config.loss.correction.is_on() || self.config.train.minibatches == 1 {
+            return Ok(None);
+        }
+        let (samples, how) = (samples.iter().collect::<Vec<_>>(), self.how(false));
+        Ok(Some(batch::recall(&mut self.trainee, &samples, &how)?))
+    }
+
+    fn how(&self, is_first: bool) -> How {
+        How {
             loss: self.config.loss.settings(),
             aggregate: self.config.loss.aggregate,
             constants: Constants {
@@ -236,10 +283,18 @@ impl Rl {
             temperature: self.config.rollout.temperature,
             pass_tokens: self.config.train.pass_tokens,
             is_first,
-        };
+        }
+    }
+
+    fn learn(
+        &mut self,
+        (samples, trained): (&[Sample], Option<&[Vec<f32>]>),
+        is_first: bool,
+    ) -> Result<Learned, Error> {
+        let how = self.how(is_first);
         let samples: Vec<&Sample> = samples.iter().collect();
         let reference = self.reference.as_ref().map(|reference| &reference.decoder);
-        let learned = batch::learn(&mut self.trainee, &samples, reference, &how)?;
+        let learned = batch::learn(&mut self.trainee, (&samples, trained), reference, &how)?;
         let (step, kept) = (self.step + 1, self.saved);
         for (what, number) in
             [("the loss", learned.loss), ("a log-probability", learned.difference)]

@@ -44,12 +44,22 @@ impl Rl {
         let flips = learned.first().map_or(0, |(found, _)| found.n_flips);
         report.add("router flips", flips as f64);
         report.add("max |log ratio|", total.figures.log_ratio_max);
+        // Of all that were written: groups that teach are half right by design.
+        report.add("right", rolled.right.share());
+        for (difficulty, right) in &rolled.by_difficulty {
+            report.add(format!("right/difficulty {difficulty}"), right.share());
+        }
         report.add("dead groups", share(rolled.n_dead));
         report.add("groups all right", share(rolled.n_all_right));
         report.add("batches tried", rolled.n_batches as f64);
         report.add("truncated", mean(&|sample| f64::from(u8::from(sample.is_truncated()))));
         report.add("entropy", total.figures.mean(total.figures.entropy));
         report.add("clipped", total.figures.mean(total.figures.n_clipped as f64));
+        if self.config.loss.correction.is_on() {
+            let figures = &total.figures;
+            report.add("rollout weight", figures.mean(figures.correction));
+            report.add("rollout bounded", figures.mean(figures.n_bounded as f64));
+        }
         if self.reference.is_some() {
             report.add("kl", total.figures.mean(total.figures.kl));
         }
@@ -64,7 +74,6 @@ impl Rl {
         self.roof.tell(&mut report, "rollout", rolled.n_tokens, rolled.seconds);
         self.roof.tell(&mut report, "training", total.n_tokens, seconds);
         report.add("seconds", rolled.seconds + seconds);
-        self.tell_difficulties(&mut report, rolled);
         report.samples = self.texts(rolled);
         report
     }
@@ -84,20 +93,6 @@ impl Rl {
         }
     }
 
-    fn tell_difficulties(&self, report: &mut Report, rolled: &Rolled) {
-        let mut by: BTreeMap<i64, (usize, usize)> = <_>::default();
-        for group in &rolled.groups {
-            if let Some(difficulty) = group.difficulty {
-                let entry = by.entry(difficulty).or_default();
-                entry.0 += group.n_right();
-                entry.1 += group.samples.len();
-            }
-        }
-        for (difficulty, (n_right, n)) in by {
-            report.add(format!("right/difficulty {difficulty}"), n_right as f64 / n as f64);
-        }
-    }
-
     fn texts(&self, rolled: &Rolled) -> Vec<report::Sample> {
         let samples =
             rolled.groups.iter().filter_map(|group| group.samples.first().map(|s| (group, s)));
@@ -106,6 +101,8 @@ impl Rl {
             text: sample.written.text.clone(),
             reward: f64::from(sample.reward.total),
             why: sample.reward.score.why.to_string(),
+            difficulty: group.difficulty,
+            n_tokens: sample.answer.tokens.len(),
         };
         samples.map(text).take(self.config.log.samples).collect()
     }

@@ -1,7 +1,10 @@
 //! What training is for: examples are learned, rewards grow, and the model can be used.
 
+use std::path::Path;
+
 use ruminate_train::config::Config;
 use ruminate_train::screen::screen;
+use ruminate_train::sft::Sft;
 
 use super::school::{School, fixture, launcher, open, open_sft, watched};
 
@@ -65,6 +68,52 @@ fn rewards_grow() {
     let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len() as f64;
     let (before, after) = (mean(&rewards[..5]), mean(&rewards[20..]));
     assert!(after > before + 0.15, "{before} became {after}: {rewards:?}");
+}
+
+#[test]
+fn accuracy_is_told_by_difficulty_of_all_that_was_written() {
+    let school = School::new();
+    let row = |i: usize| {
+        format!("{{\"prompt\": \"{i} + {i}\", \"answer\": \"0\", \"difficulty\": {}}}\n", i % 3)
+    };
+    std::fs::write(school.path("rows.jsonl"), (0..12).map(row).collect::<String>()).unwrap();
+    let more = "[rollout]\nprompts = 6\ndynamic_batches_max = 1\n";
+    let mut rl = open(&school.config("llama", "a", more)).unwrap();
+    let report = rl.step().unwrap();
+    let right = |name: &str| report.get(name).unwrap();
+    // Six rows in a row of a shuffled dozen need not have every difficulty.
+    let by: Vec<f64> =
+        (0..3).filter_map(|d| report.get(&format!("right/difficulty {d}"))).collect();
+    assert!(by.len() >= 2, "{:?}", report.numbers);
+    let (least, most) =
+        (by.iter().copied().fold(1.0, f64::min), by.iter().copied().fold(0.0, f64::max));
+    assert!(least <= right("right") && right("right") <= most, "{:?}", report.numbers);
+    assert_eq!(right("right"), right("reward"), "a right answer is worth 1, a wrong one 0");
+    assert!(report.samples.iter().all(|sample| sample.difficulty.is_some() && sample.n_tokens > 0));
+}
+
+#[test]
+fn a_gguf_file_is_trained_with_its_own_words_and_written_as_a_folder() {
+    let school = School::new();
+    let file = school.path("a.gguf");
+    let options = convert::Options {
+        target: convert::Target::from_name("q8_0").unwrap(),
+        head: None,
+        replace: false,
+    };
+    let pool = par::Pool::new(1);
+    let quiet = &|_, _| ();
+    convert::quantize(&fixture("qwen3"), Path::new(&file), &options, &pool, quiet).unwrap();
+    let mut sft = open_sft(&school.parse(&format!("start = {file:?}"), "a", "")).unwrap();
+    let (ran, _) = watched(|watch| sft.run(watch));
+    ran.unwrap();
+    let model = school.path("a/model");
+    let again = open_sft(&school.parse(&format!("start = {model:?}"), "b", "")).unwrap();
+    let ask = |sft: &Sft, text: &str| sft.trainee.prompts.answer(text, false).unwrap();
+    for text in ["2 + 2 = 4", "<think>\nhm</think>\n\n4"] {
+        assert_eq!(ask(&sft, text), ask(&again, text), "{text}");
+    }
+    assert_eq!(sft.trainee.prompts.stops(), again.trainee.prompts.stops());
 }
 
 #[test]

@@ -21,6 +21,11 @@ fn the_first_update_finds_the_log_probabilities_of_the_rollout_bit_for_bit() {
                 assert_eq!(report.get("updates"), Some(1.0), "{family} learned");
                 let imbalance = report.get("expert imbalance");
                 assert_eq!(imbalance.is_some_and(|x| x >= 1.0), family.contains('_'), "{family}");
+                assert_eq!(report.experts.is_empty(), !family.contains('_'), "{family}");
+                for layer in &report.experts {
+                    let sum: f64 = layer.shares.iter().sum();
+                    assert!((sum - 1.0).abs() < 1e-9, "{family}: {layer:?}");
+                }
                 assert!(report.get("gradient norm").unwrap() > 0.0, "{family}");
             }
             assert_ne!(rl.trainee.digest(), before, "{family} moved");
@@ -37,6 +42,43 @@ fn further_updates_on_a_rollout_see_that_the_weights_have_moved() {
     assert_eq!(report.get(DIFFERENCE), Some(0.0));
     assert_eq!(report.get("updates"), Some(3.0));
     assert!(report.get("max |log ratio|").unwrap() > 0.0);
+}
+
+#[test]
+fn rollouts_by_rounded_weights_are_told_apart_and_corrected() {
+    let school = School::new();
+    for (i, kind) in ["off", "tis", "ice-pop"].into_iter().enumerate() {
+        let more = format!(
+            "[rollout]\nrounded = \"q8_0\"\n[train]\nminibatches = 2\n\
+             [loss]\ncorrection = {{ kind = \"{kind}\" }}\n"
+        );
+        let mut rl = open(&school.config("qwen3_moe", &format!("a-{i}"), &more)).unwrap();
+        let report = rl.step().unwrap();
+        let difference = report.get(DIFFERENCE).unwrap();
+        assert!(difference > 0.0 && difference < 0.5, "{kind}: {difference}");
+        let weight = report.get("rollout weight");
+        assert_eq!(weight.is_some(), kind != "off");
+        assert!(weight.is_none_or(|weight| weight != 1.0 && (weight - 1.0).abs() < 0.1));
+        // What is written next is written by the weights in training, rounded anew.
+        assert!(rl.step().unwrap().get(DIFFERENCE).unwrap() > 0.0, "{kind}");
+    }
+}
+
+#[test]
+fn a_correction_of_what_is_exact_changes_no_bit() {
+    let school = School::new();
+    let digest = |out: &str, more: &str| {
+        let more = format!("[train]\nminibatches = 2\n{more}");
+        let mut rl = open(&school.config("qwen3_moe", out, &more)).unwrap();
+        let reports = steps(&mut rl, 2);
+        assert!(reports.iter().all(|report| report.get("rollout bounded").unwrap_or(0.0) == 0.0));
+        rl.trainee.digest()
+    };
+    let plain = digest("a", "");
+    for (out, kind) in [("b", "tis"), ("c", "ice-pop")] {
+        let more = format!("[loss]\ncorrection = {{ kind = \"{kind}\" }}\n");
+        assert_eq!(digest(out, &more), plain, "{kind}");
+    }
 }
 
 #[test]
