@@ -180,6 +180,12 @@ fn noise(n: usize, salt: u64) -> Vec<f64> {
     (0..n).map(|_| next()).collect()
 }
 
+fn moved(xs: &[f32], at: usize, by: f32) -> Vec<f32> {
+    let mut xs = xs.to_vec();
+    xs[at] += by;
+    xs
+}
+
 #[test]
 fn gradients_match_finite_differences() {
     let n = 24;
@@ -213,18 +219,13 @@ fn gradients_match_finite_differences() {
             let found = value(&logprobs, &entropies, &settings);
             let h = 1.0 / 4096.0;
             for at in 0..n {
-                let moved = |xs: &[f32], by: f32| {
-                    let mut xs = xs.to_vec();
-                    xs[at] += by;
-                    xs
-                };
                 let [up, down] =
-                    [h, -h].map(|h| value(&moved(&logprobs, h), &entropies, &settings).value);
+                    [h, -h].map(|h| value(&moved(&logprobs, at, h), &entropies, &settings).value);
                 let slope = (up - down) / (2.0 * f64::from(h));
                 let error = (slope - f64::from(found.d_logprobs[at])).abs();
                 assert!(error < 1e-5, "{settings:?} token {at}: {slope} {found:?}");
                 let [up, down] =
-                    [h, -h].map(|h| value(&logprobs, &moved(&entropies, h), &settings).value);
+                    [h, -h].map(|h| value(&logprobs, &moved(&entropies, at, h), &settings).value);
                 let slope = (up - down) / (2.0 * f64::from(h));
                 assert!((slope - f64::from(found.d_entropies[at])).abs() < 1e-5);
             }
@@ -249,11 +250,8 @@ fn gradients_match_finite_differences() {
     };
     let found = value(&logprobs);
     for at in 0..n {
-        let [up, down] = [1.0 / 4096.0, -1.0 / 4096.0].map(|h| {
-            let mut logprobs = logprobs.clone();
-            logprobs[at] += h;
-            value(&logprobs).value
-        });
+        let [up, down] =
+            [1.0 / 4096.0, -1.0 / 4096.0].map(|h| value(&moved(&logprobs, at, h)).value);
         let slope = (up - down) * 2048.0;
         assert!((slope - f64::from(found.d_logprobs[at])).abs() < 1e-5, "token {at}");
     }
