@@ -160,6 +160,7 @@ fn ask_by(
         think: start,
         stops: Vec::new(),
         ignore_stops: false,
+        ends_loops: false,
         grammar: None,
         prompt_logprobs: None,
         min_tokens: 0,

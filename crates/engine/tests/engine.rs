@@ -46,6 +46,7 @@ fn request(prompt: &[u32], max_tokens: usize, params: Params) -> Request {
         think: None,
         stops: Vec::new(),
         ignore_stops: true,
+        ends_loops: false,
         grammar: None,
         shown_controls: Vec::new(),
         logprobs: Some(0),

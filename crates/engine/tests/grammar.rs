@@ -55,6 +55,7 @@ fn request(grammar: Option<Grammar>, max_tokens: usize, seed: u64) -> Request {
         think: None,
         stops: Vec::new(),
         ignore_stops: false,
+        ends_loops: false,
         grammar,
         shown_controls: Vec::new(),
         logprobs: Some(0),

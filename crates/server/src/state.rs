@@ -64,6 +64,8 @@ pub struct Defaults {
     pub max_tokens: Option<usize>,
     /// Strings that end an answer, of requests that name none.
     pub stops: Vec<String>,
+    /// Let answers go on that repeat themselves for thousands of tokens.
+    pub keep_loops: bool,
     pub reasoning_field: ReasoningField,
 }
 

@@ -217,6 +217,7 @@ impl Choice {
         let reason = match finish {
             Finish::StopString(stop) => Reason::StopString(stop.clone()),
             Finish::Length => Reason::Length,
+            Finish::Loop => Reason::Loop,
             _ if self.is_mute => Reason::Length,
             _ if self.has_calls() => Reason::ToolCalls,
             _ => Reason::Stop,

@@ -82,6 +82,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
         think: start,
         stops,
         ignore_stops: ask.ignore_stops,
+        ends_loops: !server.defaults.keep_loops,
         logprobs: ask.logprobs,
         prompt_logprobs: ask.logprobs.filter(|_| ask.echo),
         min_tokens: ask.min_tokens,

@@ -316,3 +316,34 @@ fn the_model_is_listed_under_each_of_its_names() {
     body["model"] = json!("org/tiny");
     server.ask(CHAT, &body);
 }
+
+#[test]
+fn an_answer_in_circles_is_ended_and_says_so() {
+    // Each token makes itself likelier: soon there is but one.
+    let mut circles = json!({
+        "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4500, "n": 2,
+        "frequency_penalty": -2, "temperature": 0, "stream_options": {"include_usage": true},
+    });
+    let server = TestServer::long(|_| ());
+    let answer = server.ask(CHAT, &circles);
+    let usage = &answer["usage"];
+    assert_eq!(usage["ruminate"]["ended_by"], "loop", "{usage}");
+    let n_tokens = usage["completion_tokens"].as_u64().unwrap() / 2;
+    assert!((4096..4300).contains(&n_tokens), "{n_tokens}");
+    for choice in answer["choices"].as_array().unwrap() {
+        let end = (&choice["finish_reason"], &choice["stop_reason"]);
+        assert_eq!(end, (&json!("length"), &json!("loop")));
+    }
+    circles["n"] = json!(1);
+    let data = server.stream(CHAT, &circles);
+    assert!(data.iter().any(|data| data.contains("\"stop_reason\":\"loop\"")));
+    assert!(data[data.len() - 2].contains("\"ended_by\":\"loop\""), "{:?}", data.last());
+    let text = server.get("/metrics").text;
+    assert!(text.contains("finished_reason=\"repetition\"} 3"), "{text}");
+    // Where it is wanted it goes on.
+    let server = TestServer::long(|options| options.defaults.keep_loops = true);
+    let answer = server.ask(CHAT, &circles);
+    assert_eq!(answer["usage"]["completion_tokens"], 4500);
+    assert!(answer["usage"]["ruminate"].get("ended_by").is_none());
+    assert_eq!(answer["choices"][0]["stop_reason"], Value::Null);
+}

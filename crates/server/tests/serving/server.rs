@@ -12,6 +12,8 @@ use ruminate_server::{
 };
 use serde_json::{Value, json};
 
+/// A context that holds the description of a tool.
+const ROOMY: usize = 2048;
 /// Longer than anything takes on a slow, crowded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -64,8 +66,8 @@ impl TestServer {
     /// A server of a model with a context that holds the description of a tool.
     pub(crate) fn roomy() -> TestServer {
         let folder = copy();
-        widen(folder.path());
-        let (of_engine, of_server) = roomy_options();
+        widen(folder.path(), ROOMY);
+        let (of_engine, of_server) = roomy_options(ROOMY);
         TestServer::at(folder.path(), &of_engine, of_server)
     }
 
@@ -82,8 +84,17 @@ impl TestServer {
     pub(crate) fn thinking_with_room(change: impl FnOnce(&mut Options)) -> TestServer {
         let folder = copy();
         open_thinking(folder.path());
-        widen(folder.path());
-        let (of_engine, mut of_server) = roomy_options();
+        widen(folder.path(), ROOMY);
+        let (of_engine, mut of_server) = roomy_options(ROOMY);
+        change(&mut of_server);
+        TestServer::at(folder.path(), &of_engine, of_server)
+    }
+
+    /// A server of a model with a context that holds an answer of thousands of tokens.
+    pub(crate) fn long(change: impl FnOnce(&mut Options)) -> TestServer {
+        let folder = copy();
+        widen(folder.path(), 8192);
+        let (of_engine, mut of_server) = roomy_options(8192);
         change(&mut of_server);
         TestServer::at(folder.path(), &of_engine, of_server)
     }
@@ -201,16 +212,16 @@ fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
 }
 
 /// Makes the context of the model in a folder long.
-fn widen(folder: &Path) {
+fn widen(folder: &Path, context: usize) {
     change_json(&folder.join("config.json"), |json| {
-        json["max_position_embeddings"] = 2048.into();
+        json["max_position_embeddings"] = context.into();
     });
 }
 
-fn roomy_options() -> (engine::Options, Options) {
+fn roomy_options(context: usize) -> (engine::Options, Options) {
     let (of_engine, of_server) = options();
-    let limits = Limits::of_context(2048, 4);
-    (engine::Options { context: Some(2048), ..of_engine }, Options { limits, ..of_server })
+    let limits = Limits::of_context(context, 4);
+    (engine::Options { context: Some(context), ..of_engine }, Options { limits, ..of_server })
 }
 
 /// Makes the template of the model in a folder open thinking.

@@ -225,6 +225,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             params,
             max_tokens: args.sampling.max_tokens,
             stops: args.sampling.stop.clone(),
+            keep_loops: args.sampling.keep_loops,
             reasoning_field: args.reasoning_field,
         },
         messages: args.messages()?,
