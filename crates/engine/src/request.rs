@@ -54,6 +54,8 @@ pub struct ThinkStart {
     pub inside: bool,
     /// If the engine is to decide whether to think.
     pub auto: Option<Arc<Auto>>,
+    /// What was thought may be handed back, as after the call of a tool: its pages are kept.
+    pub returns: bool,
 }
 
 impl ThinkStart {

@@ -42,6 +42,8 @@ pub(crate) struct Answer {
     pub(crate) salt: u64,
     outlet: Outlet,
     think: Option<ThinkState>,
+    /// Whether what is thought may be handed back.
+    returns: bool,
     grammar: Option<GrammarState>,
     stream: Stream,
     split: Split,
@@ -90,6 +92,7 @@ impl Answer {
             salt: request.salt,
             outlet: Outlet::Sink(sink),
             think,
+            returns: request.think.as_ref().is_some_and(|start| start.returns),
             grammar: request.grammar.as_ref().map(Grammar::start),
             stream: Stream::new(Controls::Drop).keeping(&request.shown_controls),
             split: Split::new(inside),
@@ -109,9 +112,9 @@ impl Answer {
     }
 
     /// Tokens of the prompt that the next turn sees again, if the answer's own places will not be
-    /// asked for: thinking is left out of history, and all that follows it moves.
+    /// asked for: thinking is left out of history, unless it returns, and what follows it moves.
     pub(crate) fn reusable(&self) -> Option<usize> {
-        (self.usage.thinking_tokens > 0).then_some(self.usage.prompt_tokens)
+        (self.usage.thinking_tokens > 0 && !self.returns).then_some(self.usage.prompt_tokens)
     }
 
     /// Its first step begins; so many tokens of its prompt were in the cache.

@@ -63,6 +63,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
     let asked = ask.params.or(server.defaults.params);
     let params = asked.or(server.vocabulary.params(think_of(wish))).fill(fresh_seed)?;
     if let Some(start) = &mut start {
+        start.returns = !tools.is_empty();
         let short = asked.or(server.vocabulary.params(Think::Off)).fill(params.seed)?;
         start.judge_by(short, server.defaults.thresholds);
     }

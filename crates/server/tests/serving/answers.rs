@@ -251,14 +251,18 @@ fn a_form_that_is_asked_for_is_kept() {
     assert_eq!(server.post(CHAT, &bad).status, 400);
 }
 
+fn tools() -> Value {
+    json!([{"type": "function", "function": {"name": "look", "parameters": {
+        "type": "object", "properties": {"deep": {"type": "boolean"}},
+        "required": ["deep"], "additionalProperties": false}}}])
+}
+
 #[test]
 fn a_tool_that_must_be_called_is_called_whole_and_streamed() {
     let server = TestServer::roomy();
     let mut body = long_chat(200);
     body["reasoning_effort"] = json!("none");
-    body["tools"] = json!([{"type": "function", "function": {"name": "look", "parameters": {
-        "type": "object", "properties": {"deep": {"type": "boolean"}},
-        "required": ["deep"], "additionalProperties": false}}}]);
+    body["tools"] = tools();
     body["messages"] = json!([{"role": "user", "content": "a"}]);
     body["tool_choice"] = json!({"type": "function", "function": {"name": "look"}});
     body["parallel_tool_calls"] = json!(false);
@@ -301,6 +305,52 @@ fn the_next_turn_finds_its_prefix_in_the_cache() {
     let second = server.ask(CHAT, &body);
     let cached = second["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
     assert!(cached >= 32, "{cached} tokens were in the cache");
+}
+
+/// What of a prompt was in the cache, and how long it was.
+fn cached(answer: &Value) -> (usize, usize) {
+    let usage = &answer["usage"];
+    let number = |value: &Value| usize::try_from(value.as_u64().unwrap()).unwrap();
+    (number(&usage["prompt_tokens_details"]["cached_tokens"]), number(&usage["prompt_tokens"]))
+}
+
+#[test]
+fn the_turn_after_a_call_finds_its_prefix_whether_it_hands_back_what_was_thought_or_not() {
+    let result = "The bottom is a long way down.";
+    let tail = "\n</tool_response><|im_end|>\n<|im_start|>assistant\n<think>\n";
+    for hands_back in [true, false] {
+        let server = TestServer::like_qwen3();
+        let of_text = server.ask("/tokenize", &json!({"prompt": format!("{result}{tail}")}));
+        // The result, what closes it and opens the answer, and the rest of a page.
+        let unknown = of_text["tokens"].as_array().unwrap().len() + 31;
+        let mut body = json!({
+            "messages": [{"role": "user", "content": "How deep is it?"}], "tools": tools(),
+            "tool_choice": {"type": "function", "function": {"name": "look"}},
+            "parallel_tool_calls": false, "max_tokens": 400, "seed": 3, "temperature": 1.0,
+            "thinking_token_budget": 100,
+        });
+        // Two calls: before the first it is not known what the client hands back.
+        for turn in 0..2 {
+            let called = server.ask(CHAT, &body);
+            let mut message = called["choices"][0]["message"].clone();
+            assert_eq!(called["choices"][0]["finish_reason"], "tool_calls", "{called}");
+            assert!(message["reasoning_content"].as_str().unwrap().len() > 50, "{message}");
+            if !hands_back {
+                let message = message.as_object_mut().unwrap();
+                message.retain(|field, _| !field.starts_with("reasoning"));
+            }
+            let id = message["tool_calls"][0]["id"].clone();
+            let messages = body["messages"].as_array_mut().unwrap();
+            messages.push(message);
+            messages.push(json!({"role": "tool", "tool_call_id": id, "content": result}));
+            server.wait_until_idle();
+            // Without a form to keep, the answer may be anything: only its prompt counts.
+            let mut next = body.clone();
+            (next["tool_choice"], next["max_tokens"]) = (json!("auto"), json!(1));
+            let (found, of) = cached(&server.ask(CHAT, &next));
+            assert!(found + unknown >= of, "turn {turn}, {hands_back}: {found} of {of}");
+        }
+    }
 }
 
 #[test]

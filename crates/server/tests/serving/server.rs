@@ -24,8 +24,12 @@ pub(crate) struct TestServer {
     thread: Option<JoinHandle<Result<(), StartError>>>,
 }
 
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
 pub(crate) fn fixture(family: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(family)
+    repository("fixtures/golden").join(family)
 }
 
 /// What engine and server are asked for where a test says nothing else.
@@ -87,6 +91,23 @@ impl TestServer {
         widen(folder.path(), ROOMY);
         let (of_engine, mut of_server) = roomy_options(ROOMY);
         change(&mut of_server);
+        TestServer::at(folder.path(), &of_engine, of_server)
+    }
+
+    /// A server of a model whose template shows tools, calls, and what was thought before them, as
+    /// Qwen3's does; it opens thinking.
+    pub(crate) fn like_qwen3() -> TestServer {
+        let folder = copy();
+        widen(folder.path(), ROOMY);
+        let template = repository("fixtures/text/templates/qwen3.jinja");
+        let template = std::fs::read_to_string(template).unwrap();
+        let end = "{%- endif %}\n{%- endif %}";
+        let opened = template.trim_end().strip_suffix(end).unwrap().to_string()
+            + "{%- else %}{{ '<think>\n' }}{%- endif %}{%- endif %}";
+        change_json(&folder.path().join("tokenizer_config.json"), |json| {
+            json["chat_template"] = opened.into();
+        });
+        let (of_engine, of_server) = roomy_options(ROOMY);
         TestServer::at(folder.path(), &of_engine, of_server)
     }
 
@@ -177,6 +198,20 @@ impl TestServer {
         while self.metric(name) != Some(value) {
             assert!(start.elapsed() < PATIENCE, "{name} is {:?}", self.metric(name));
             thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the engine makes no step any more, for nobody's sake either.
+    pub(crate) fn wait_until_idle(&self) {
+        let start = std::time::Instant::now();
+        let (mut steps, mut same) = (None, 0);
+        while same < 5 {
+            assert!(start.elapsed() < PATIENCE, "it never rests");
+            thread::sleep(Duration::from_millis(30));
+            let now = self.metric("ruminate_steps_total");
+            let rests = now == steps && self.metric("ruminate_warming") == Some(0.0);
+            same = if rests { same + 1 } else { 0 };
+            steps = now;
         }
     }
 
