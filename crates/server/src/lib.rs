@@ -42,6 +42,7 @@ mod routes;
 mod start;
 mod state;
 mod status;
+mod supervisor;
 mod telling;
 #[cfg(test)]
 mod testing;
@@ -56,3 +57,4 @@ pub use limits::Limits;
 pub use listen::listen;
 pub use start::{Error as StartError, Handle, Options, Service};
 pub use state::{Defaults, ReasoningField};
+pub use supervisor::Supervisor;

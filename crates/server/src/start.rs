@@ -20,6 +20,7 @@ use crate::listen;
 use crate::live::Observer;
 use crate::metrics::Metrics;
 use crate::state::{Defaults, Facts, Server, Shared, now_unix_s};
+use crate::supervisor::Supervisor;
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,8 @@ pub struct Options {
     pub origins: Origins,
     /// What the machine reaches at best, if it was measured.
     pub peaks: Option<Peaks>,
+    /// Who watches over the server, if anybody does.
+    pub supervisor: Option<Supervisor>,
     /// Writes one line of the log.
     pub log: fn(&str),
 }
@@ -98,8 +101,8 @@ impl Service {
         if let Some(peaks) = options.peaks {
             core.set_peaks(peaks);
         }
-        let Options { names, limits, defaults, messages, money, keys, origins, peaks, log } =
-            options;
+        let Options { names, limits, defaults, messages, money, keys, origins, .. } = options;
+        let (peaks, supervisor, log) = (options.peaks, options.supervisor, options.log);
         let signature_key = match &messages.signature_key {
             Some(key) => key.clone(),
             None => SignatureKey::fresh()?,
@@ -127,6 +130,7 @@ impl Service {
             money,
             keys,
             peaks,
+            supervisor,
             log,
         };
         Ok(Service { server: Arc::new(server), listener })

@@ -2,6 +2,7 @@
 
 mod config;
 mod greeting;
+mod supervised;
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -237,6 +238,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             is_loopback: false,
         },
         peaks,
+        supervisor: supervised::supervisor(|name| std::env::var_os(name))?,
         log: if args.quiet { |_| () } else { log },
     };
     let names = options.names.clone();
