@@ -137,10 +137,11 @@ fn it_says_what_it_serves_and_how_to_reach_it() {
 fn what_cannot_be_served_is_refused_before_the_model_is_loaded() {
     let model = repository("fixtures/golden/llama");
     let model = model.to_str().unwrap();
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
         (&["--host", "0.0.0.0", "--port", "0"], "can be reached from other machines"),
         (&["--api-key", ""], "an empty key lets everybody in"),
         (&["--price-per-hour=-1"], "at least 0"),
+        (&["--otlp-endpoint", "collector:4318"], "expected http:// or https:// and a host"),
         (&["--think", "maybe"], "default, on, off, auto or a number"),
     ];
     for (args, words) in cases {

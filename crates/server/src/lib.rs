@@ -47,6 +47,7 @@ mod telling;
 #[cfg(test)]
 mod testing;
 mod tokens;
+mod traces;
 mod turns;
 
 pub use anthropic::{Settings as MessagesSettings, SignatureKey};
@@ -58,3 +59,4 @@ pub use listen::listen;
 pub use start::{Error as StartError, Handle, Options, Service};
 pub use state::{Defaults, ReasoningField};
 pub use supervisor::Supervisor;
+pub use traces::{Error as TraceError, Traces};

@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::live::Observer;
 use crate::metrics::Metrics;
 use crate::supervisor::Supervisor;
+use crate::traces::Traces;
 
 /// The server, for whoever has a request in hand.
 pub(crate) struct Server {
@@ -40,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) peaks: Option<plan::Peaks>,
     pub(crate) keys: Keys,
     pub(crate) origins: Origins,
+    /// Where traces go, if anywhere.
+    pub(crate) traces: Option<Traces>,
     /// Who watches over the server, if anybody does.
     pub(crate) supervisor: Option<Supervisor>,
     /// Writes one line of the log.

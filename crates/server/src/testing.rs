@@ -31,6 +31,7 @@ pub(crate) fn server() -> Shared {
         keys: Keys::default(),
         origins: Origins::default(),
         peaks: None,
+        traces: None,
         supervisor: None,
         log: |_| (),
     };

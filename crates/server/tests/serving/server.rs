@@ -50,6 +50,7 @@ pub(crate) fn options() -> (engine::Options, Options) {
         keys: Keys::default(),
         origins: Origins::default(),
         peaks: None,
+        traces: None,
         supervisor: None,
         log: |_| (),
     };
