@@ -223,6 +223,12 @@ fn text_becomes_tokens_and_tokens_become_text() {
     let chat = json!({"messages": [{"role": "user", "content": text}]});
     let chat = server.ask("/tokenize", &chat);
     assert!(chat["count"].as_u64() > tokens["count"].as_u64());
+    let info = server.get("/tokenizer_info").json();
+    assert_eq!(
+        (&info["eos_token"], &info["model_max_length"]),
+        (&json!("<|im_end|>"), &json!(256))
+    );
+    assert!(info["chat_template"].as_str().unwrap().contains("add_generation_prompt"));
 }
 
 #[test]
