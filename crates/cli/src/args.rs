@@ -131,6 +131,9 @@ pub(crate) struct SamplingArgs {
     /// Tokens of an answer at most, its thinking included [default: what the context holds].
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Sampling")]
     pub(crate) max_tokens: Option<usize>,
+    /// Let an answer go on that repeats itself for thousands of tokens.
+    #[arg(long, help_heading = "Sampling")]
+    pub(crate) keep_loops: bool,
 }
 
 impl SamplingArgs {

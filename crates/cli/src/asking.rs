@@ -44,6 +44,7 @@ impl Ask<'_> {
             think,
             stops: Vec::new(),
             ignore_stops: false,
+            ends_loops: true,
             grammar: None,
             prompt_logprobs: None,
             min_tokens: 0,
@@ -94,7 +95,7 @@ impl Heard {
                 match finish {
                     Finish::Refused(refusal) => return Err(Fault::Refused(refusal)),
                     Finish::Failed(why) => return Err(Fault::Failed(why)),
-                    Finish::Length => self.is_cut = true,
+                    Finish::Length | Finish::Loop => self.is_cut = true,
                     Finish::Stop | Finish::StopString(_) | Finish::Cancelled | Finish::Expired => {}
                 }
                 return Ok(true);

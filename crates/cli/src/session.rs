@@ -33,6 +33,7 @@ pub(crate) struct Session {
     params: PartialParams,
     stops: Vec<String>,
     max_tokens: Option<usize>,
+    keep_loops: bool,
     think_min: u32,
     thresholds: Thresholds,
 }
@@ -85,6 +86,7 @@ impl Session {
             params,
             stops: args.sampling.stop.clone(),
             max_tokens: args.sampling.max_tokens,
+            keep_loops: args.sampling.keep_loops,
             think_min: args.think_min,
             thresholds: thresholds.unwrap_or_default(),
         })
@@ -137,6 +139,7 @@ impl Session {
             think: start,
             stops: self.stops.clone(),
             ignore_stops: false,
+            ends_loops: !self.keep_loops,
             grammar: None,
             shown_controls: Vec::new(),
             logprobs: None,
@@ -197,6 +200,9 @@ impl Session {
                 "the context of {} tokens is full; --context sets another",
                 self.context
             )),
+            (Finish::Loop, _) => {
+                Some("the answer repeated itself and was ended; --keep-loops lets it go on".into())
+            }
             (Finish::Cancelled, _) => Some("stopped".into()),
             _ => None,
         }

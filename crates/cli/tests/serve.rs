@@ -9,7 +9,9 @@ mod shared;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serving::Serving;
@@ -70,6 +72,30 @@ fn sigterm_under_load_loses_no_answer_that_was_begun() {
 }
 
 #[test]
+fn whoever_supervises_it_is_told_that_it_is_ready_well_and_about_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    let heard = || {
+        let mut words = [0; 256];
+        let n = socket.recv(&mut words).unwrap();
+        String::from_utf8_lossy(&words[..n]).into_owned()
+    };
+    let mut command = ruminate();
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let mut server = Serving::run(command, &repository("fixtures/golden/llama"), &["--quiet"]);
+    assert_eq!(heard(), "READY=1\nSTATUS=serving llama\n");
+    for _ in 0..3 {
+        assert_eq!(heard(), "WATCHDOG=1\n");
+    }
+    server.signal();
+    let stopping = std::iter::repeat_with(heard).find(|words| words != "WATCHDOG=1\n").unwrap();
+    assert!(stopping.starts_with("STOPPING=1\n"), "{stopping}");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_second_sigterm_stops_at_once() {
     let mut server = start(&["--quiet", "--streams", "1", "--shutdown-timeout", "9999"]);
     let mut streams: Vec<_> = (0..40).map(|_| server.ask(200)).collect();
@@ -111,10 +137,11 @@ fn it_says_what_it_serves_and_how_to_reach_it() {
 fn what_cannot_be_served_is_refused_before_the_model_is_loaded() {
     let model = repository("fixtures/golden/llama");
     let model = model.to_str().unwrap();
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
         (&["--host", "0.0.0.0", "--port", "0"], "can be reached from other machines"),
         (&["--api-key", ""], "an empty key lets everybody in"),
         (&["--price-per-hour=-1"], "at least 0"),
+        (&["--otlp-endpoint", "collector:4318"], "expected http:// or https:// and a host"),
         (&["--think", "maybe"], "default, on, off, auto or a number"),
     ];
     for (args, words) in cases {

@@ -102,6 +102,7 @@ fn engine_steps(requests: &[Request], options: &Options) -> (Vec<Seen>, Vec<usiz
                 think: None,
                 stops: Vec::new(),
                 ignore_stops: true,
+                ends_loops: false,
                 grammar: None,
                 shown_controls: Vec::new(),
                 logprobs: None,

@@ -24,6 +24,9 @@ pub struct Request {
     pub stops: Vec<String>,
     /// Go on after the tokens that end an answer, for measurements.
     pub ignore_stops: bool,
+    /// End an answer that repeats itself for thousands of tokens, unless a grammar holds it or
+    /// stops are ignored.
+    pub ends_loops: bool,
     /// What the answer must match, from its first token after thinking on. It ends where nothing
     /// can follow, or where the model ends it and it may end.
     pub grammar: Option<Grammar>,
@@ -51,6 +54,8 @@ pub struct ThinkStart {
     pub inside: bool,
     /// If the engine is to decide whether to think.
     pub auto: Option<Arc<Auto>>,
+    /// What was thought may be handed back, as after the call of a tool: its pages are kept.
+    pub returns: bool,
 }
 
 impl ThinkStart {
@@ -119,6 +124,8 @@ pub enum Finish {
     StopString(String),
     /// It is as long as it may be.
     Length,
+    /// It went in circles.
+    Loop,
     Cancelled,
     /// It had not started when it expired.
     Expired,

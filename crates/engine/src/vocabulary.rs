@@ -152,7 +152,7 @@ impl Vocabulary {
             _ => None,
         };
         let limits = ThinkLimits { budget, min: 0 };
-        let start = ThinkStart { limits, inside: rendered.inside, auto };
+        let start = ThinkStart { limits, inside: rendered.inside, auto, returns: false };
         Ok((self.encode(&rendered.prompt)?, Some(start)))
     }
 

@@ -46,6 +46,7 @@ fn request(prompt: &[u32], max_tokens: usize, params: Params) -> Request {
         think: None,
         stops: Vec::new(),
         ignore_stops: true,
+        ends_loops: false,
         grammar: None,
         shown_controls: Vec::new(),
         logprobs: Some(0),
@@ -224,7 +225,7 @@ fn a_budget_ends_thinking_and_the_answer_follows() {
 fn thinking_cannot_end_before_its_minimum() {
     let mut core = Core::new(load("qwen3", &options(1))).unwrap();
     let limits = ThinkLimits { budget: Some(40), min: 30 };
-    let think = Some(ThinkStart { limits, inside: true, auto: None });
+    let think = Some(ThinkStart { limits, inside: true, auto: None, returns: false });
     let ask = Request { think, ..request(&[5, 6, 7], 220, params(1.0, 1)) };
     let outcome = run(&mut core, vec![ask], 0).remove(0);
     let end = outcome.tokens.iter().position(|token| token.place == Place::Tag).unwrap();
@@ -291,7 +292,7 @@ fn several_answers_share_a_prompt_and_each_is_what_its_seed_gives_alone() {
 fn the_next_turn_finds_its_prefix_warm_and_the_thinking_gone() {
     let mut core = Core::new(load("qwen3", &options(2))).unwrap();
     let limits = ThinkLimits { budget: Some(9), min: 0 };
-    let think = Some(ThinkStart { limits, inside: true, auto: None });
+    let think = Some(ThinkStart { limits, inside: true, auto: None, returns: false });
     let prompt = &prompts()[1];
     let ask = Request { think, ..request(prompt, 140, params(1.0, 1)) };
     let outcome = run(&mut core, vec![ask], 0).remove(0);
@@ -305,6 +306,23 @@ fn the_next_turn_finds_its_prefix_warm_and_the_thinking_gone() {
     let turn = request(&[&next[..], &[1, 2]].concat(), 5, params(0.0, 0));
     let outcome = run(&mut core, vec![turn], 0).remove(0);
     assert_eq!(outcome.usage.cached_tokens, next.len() / PAGE * PAGE);
+}
+
+#[test]
+fn thinking_that_may_be_handed_back_is_found_again() {
+    let mut core = Core::new(load("qwen3", &options(2))).unwrap();
+    let limits = ThinkLimits { budget: Some(40), min: 0 };
+    let think = Some(ThinkStart { limits, inside: true, auto: None, returns: true });
+    let prompt = &prompts()[1];
+    let ask = Request { think, ..request(prompt, 120, params(1.0, 1)) };
+    let outcome = run(&mut core, vec![ask], 0).remove(0);
+    assert!(outcome.usage.thinking_tokens >= 40);
+    let all = prompt.iter().copied().chain(outcome.tokens.iter().map(|token| token.id));
+    let all: Vec<u32> = all.collect();
+    let turn = request(&[&all[..], &[1, 2]].concat(), 5, params(0.0, 0));
+    let outcome = run(&mut core, vec![turn], 0).remove(0);
+    // The last token was never computed.
+    assert_eq!(outcome.usage.cached_tokens, (all.len() - 1) / PAGE * PAGE);
 }
 
 #[test]

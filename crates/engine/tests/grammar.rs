@@ -55,6 +55,7 @@ fn request(grammar: Option<Grammar>, max_tokens: usize, seed: u64) -> Request {
         think: None,
         stops: Vec::new(),
         ignore_stops: false,
+        ends_loops: false,
         grammar,
         shown_controls: Vec::new(),
         logprobs: Some(0),
@@ -332,7 +333,7 @@ fn the_grammar_waits_until_thinking_has_ended_and_the_budget_stays_exact() {
     for speculate in [Speculate::Off, Speculate::Ngram] {
         let with = |seed: u64| {
             let limits = ThinkLimits { budget: Some(12), min: 0 };
-            let think = Some(ThinkStart { limits, inside: true, auto: None });
+            let think = Some(ThinkStart { limits, inside: true, auto: None, returns: false });
             let grammar = grammars.compile(&GrammarSource::Regex("[ab]{6}".into())).unwrap();
             Request { think, ..request(Some(grammar), 300, seed) }
         };
@@ -357,7 +358,7 @@ fn a_model_that_may_open_thinking_or_answer_does_one_of_the_two() {
     let grammars = grammars("qwen3");
     let with = |seed: u64| {
         let limits = ThinkLimits { budget: Some(8), min: 0 };
-        let think = Some(ThinkStart { limits, inside: false, auto: None });
+        let think = Some(ThinkStart { limits, inside: false, auto: None, returns: false });
         let grammar = grammars.compile(&GrammarSource::Regex("[0-9]{3}".into())).unwrap();
         Request { think, ..request(Some(grammar), 200, seed) }
     };

@@ -114,6 +114,7 @@ fn matching(
             think: None,
             stops: Vec::new(),
             ignore_stops: true,
+            ends_loops: false,
             grammar: source.as_ref().map(|source| grammars.compile(source).unwrap()),
             shown_controls: Vec::new(),
             logprobs: Some(0),

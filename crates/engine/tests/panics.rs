@@ -44,6 +44,7 @@ fn request(seed: u64) -> Request {
         think: None,
         stops: Vec::new(),
         ignore_stops: true,
+        ends_loops: false,
         grammar: None,
         shown_controls: Vec::new(),
         logprobs: Some(1),

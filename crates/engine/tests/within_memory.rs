@@ -167,6 +167,7 @@ fn generate(engine: &Engine) -> Outcome<Vec<u32>> {
         think: None,
         stops: Vec::new(),
         ignore_stops: true,
+        ends_loops: false,
         grammar: None,
         shown_controls: Vec::new(),
         logprobs: None,

@@ -89,7 +89,7 @@ impl Error {
     /// What an answer's end means if it isn't one.
     pub(crate) fn of_finish(finish: &Finish, retry_after: impl Fn() -> Duration) -> Option<Error> {
         match finish {
-            Finish::Stop | Finish::StopString(_) | Finish::Length => None,
+            Finish::Stop | Finish::StopString(_) | Finish::Length | Finish::Loop => None,
             Finish::Cancelled => Some(Error::Internal),
             Finish::Expired => Some(Error::QueueTimeout),
             Finish::Failed(_) => Some(Error::Internal),

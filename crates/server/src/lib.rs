@@ -43,11 +43,13 @@ mod routes;
 mod start;
 mod state;
 mod status;
+mod supervisor;
 mod telling;
 #[cfg(test)]
 mod testing;
 mod tokens;
 mod training;
+mod traces;
 mod turns;
 
 pub use anthropic::{Settings as MessagesSettings, SignatureKey};
@@ -59,3 +61,5 @@ pub use listen::listen;
 pub use start::{Error as StartError, Handle, Options, Service};
 pub use state::{Defaults, ReasoningField};
 pub use training::RunPage;
+pub use supervisor::Supervisor;
+pub use traces::{Error as TraceError, Traces};

@@ -21,7 +21,7 @@ use crate::drain::Phase;
 use crate::limits::Limits;
 use crate::routes::router;
 use crate::state::Shared;
-use crate::{live, start};
+use crate::{live, start, supervisor};
 
 /// How long connections may take to close once nothing runs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +56,7 @@ pub(crate) async fn run(server: Shared, listener: TcpListener) -> io::Result<()>
     let places = Arc::new(Semaphore::new(server.limits.connections_max));
     tokio::spawn(live::watch(server.clone()));
     tokio::spawn(drain(server.clone()));
+    tokio::spawn(supervisor::accompany(server.clone()));
     loop {
         let place = tokio::select! {
             place = places.clone().acquire_owned() => place.ok(),
@@ -109,6 +110,7 @@ pub(crate) fn serve(
 /// Once the end has begun: waits for what runs, as long as it may take, then ends it.
 async fn drain(server: Shared) {
     server.drain.reached(Phase::Draining).await;
+    supervisor::stops(&server);
     let idle = async {
         while server.admission.requests() > 0 {
             tokio::time::sleep(IDLE_EVERY).await;

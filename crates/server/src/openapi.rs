@@ -35,7 +35,7 @@ pub(crate) struct CompletionRequest {
         responses::responses,
         anthropic::messages, anthropic::count_tokens,
         ollama::chat, ollama::generate, ollama::tags, ollama::show, ollama::version,
-        tokens::tokenize, tokens::detokenize,
+        tokens::tokenize, tokens::detokenize, tokens::info,
         page::page, status::health, status::ready, status::metrics, status::live,
         status::openapi,
     ),

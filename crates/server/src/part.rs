@@ -82,6 +82,8 @@ pub enum Reason {
     StopString(String),
     /// It is as long as it may be.
     Length,
+    /// It went in circles. Clients know no such end: they are told that it is as long as it may be.
+    Loop,
     /// It ends with calls of tools.
     ToolCalls,
 }
@@ -155,12 +157,15 @@ pub struct Totals {
     /// The engine's time that went into them.
     pub compute_us: u64,
     pub bill: Option<Bill>,
+    /// Answers that went in circles.
+    pub loops: usize,
 }
 
 impl Totals {
     /// Adds an answer; `first` if it's the first of its prompt.
     pub fn add(&mut self, finished: &Finished, first: bool) {
-        let Finished { usage, bill, .. } = finished;
+        let Finished { usage, bill, reason, .. } = finished;
+        self.loops += usize::from(*reason == Reason::Loop);
         if first {
             self.prompt_tokens += usage.prompt_tokens;
             self.cached_tokens += usage.cached_tokens;
@@ -181,6 +186,7 @@ impl Reason {
             Reason::Stop => "stop",
             Reason::StopString(_) => "stop_string",
             Reason::Length => "length",
+            Reason::Loop => "loop",
             Reason::ToolCalls => "tool_calls",
         }
     }

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use crate::dialect;
 use crate::error::Error;
 use crate::state::{Server, Shared};
+use crate::traces::RequestSpan;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Of an id that a client chose.
@@ -31,6 +32,8 @@ pub(crate) struct Record {
     began: Instant,
     what: String,
     told: Mutex<Told>,
+    /// If it asks for an answer and somebody traces it.
+    pub(crate) span: Option<RequestSpan>,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +56,9 @@ impl Drop for Record {
         let told = self.told.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let ms = self.began.elapsed().as_millis();
         let Told { status, answer } = told;
+        if let Some(span) = &self.span {
+            span.end(*status);
+        }
         (self.server.log)(&format!("{} {} {status} {ms} ms{answer}", self.id.0, self.what));
     }
 }
@@ -74,6 +80,10 @@ pub(crate) async fn attend(
         began: Instant::now(),
         what: format!("{} {shown}", request.method()),
         told: Mutex::default(),
+        span: server
+            .traces
+            .as_ref()
+            .and_then(|traces| traces.begin(request.method(), &path, request.headers())),
     });
     request.extensions_mut().insert(record.clone());
     let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;

@@ -20,6 +20,8 @@ use crate::listen;
 use crate::live::Observer;
 use crate::metrics::Metrics;
 use crate::state::{Defaults, Facts, Server, Shared, now_unix_s};
+use crate::supervisor::Supervisor;
+use crate::traces::Traces;
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,10 @@ pub struct Options {
     pub origins: Origins,
     /// What the machine reaches at best, if it was measured.
     pub peaks: Option<Peaks>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<Traces>,
+    /// Who watches over the server, if anybody does.
+    pub supervisor: Option<Supervisor>,
     /// Writes one line of the log.
     pub log: fn(&str),
 }
@@ -98,8 +104,8 @@ impl Service {
         if let Some(peaks) = options.peaks {
             core.set_peaks(peaks);
         }
-        let Options { names, limits, defaults, messages, money, keys, origins, peaks, log } =
-            options;
+        let Options { names, limits, defaults, messages, money, keys, origins, .. } = options;
+        let (peaks, traces, supervisor) = (options.peaks, options.traces, options.supervisor);
         let signature_key = match &messages.signature_key {
             Some(key) => key.clone(),
             None => SignatureKey::fresh()?,
@@ -127,7 +133,9 @@ impl Service {
             money,
             keys,
             peaks,
-            log,
+            traces,
+            supervisor,
+            log: options.log,
         };
         Ok(Service { server: Arc::new(server), listener })
     }
@@ -170,6 +178,9 @@ impl Service {
         });
         // Whatever still renders a prompt is of no use any more.
         runtime.shutdown_background();
+        if let Some(traces) = &server.traces {
+            traces.end();
+        }
         outcome?;
         if server.engine.is_alive() { Ok(()) } else { Err(Error::EngineGone) }
     }

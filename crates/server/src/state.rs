@@ -17,6 +17,8 @@ use crate::figures::Money;
 use crate::limits::Limits;
 use crate::live::Observer;
 use crate::metrics::Metrics;
+use crate::supervisor::Supervisor;
+use crate::traces::Traces;
 
 /// The server, for whoever has a request in hand.
 pub(crate) struct Server {
@@ -39,6 +41,10 @@ pub(crate) struct Server {
     pub(crate) peaks: Option<plan::Peaks>,
     pub(crate) keys: Keys,
     pub(crate) origins: Origins,
+    /// Where traces go, if anywhere.
+    pub(crate) traces: Option<Traces>,
+    /// Who watches over the server, if anybody does.
+    pub(crate) supervisor: Option<Supervisor>,
     /// Writes one line of the log.
     pub(crate) log: fn(&str),
     pub(crate) admission: Arc<Admission>,
@@ -64,6 +70,8 @@ pub struct Defaults {
     pub max_tokens: Option<usize>,
     /// Strings that end an answer, of requests that name none.
     pub stops: Vec<String>,
+    /// Let answers go on that repeat themselves for thousands of tokens.
+    pub keep_loops: bool,
     pub reasoning_field: ReasoningField,
 }
 
@@ -119,6 +127,16 @@ impl Server {
     /// The model's name in answers.
     pub(crate) fn name(&self) -> &str {
         self.names.first().map_or("model", String::as_str)
+    }
+
+    /// Whether the engine makes steps.
+    pub(crate) fn is_well(&self) -> bool {
+        self.engine.is_alive() && !self.is_stuck()
+    }
+
+    /// Whether the engine has made no step for too long.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.observer.age() > self.limits.stuck_after
     }
 
     /// Whether a request for the model of this name is for us: `*` among the names takes all.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::live::Live;
 use crate::metrics;
 use crate::openai::answers::ErrorBody;
-use crate::state::{Server, Shared};
+use crate::state::Shared;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
@@ -41,14 +41,10 @@ pub(crate) struct Status {
 pub(crate) async fn health(State(server): State<Shared>) -> Response {
     let (code, status) = match () {
         () if !server.engine.is_alive() => (StatusCode::INTERNAL_SERVER_ERROR, "engine gone"),
-        () if is_stuck(&server) => (StatusCode::SERVICE_UNAVAILABLE, "engine stuck"),
+        () if server.is_stuck() => (StatusCode::SERVICE_UNAVAILABLE, "engine stuck"),
         () => (StatusCode::OK, "ok"),
     };
     (code, Json(Status { status })).into_response()
-}
-
-fn is_stuck(server: &Server) -> bool {
-    server.observer.age() > server.limits.stuck_after
 }
 
 /// Whether new requests are taken.
@@ -60,9 +56,8 @@ fn is_stuck(server: &Server) -> bool {
     ),
 )]
 pub(crate) async fn ready(State(server): State<Shared>) -> Response {
-    let is_well = server.engine.is_alive() && !is_stuck(&server);
     let (code, status) = match server.drain.phase() {
-        Phase::Serving if is_well => (StatusCode::OK, "ready"),
+        Phase::Serving if server.is_well() => (StatusCode::OK, "ready"),
         Phase::Serving => (StatusCode::SERVICE_UNAVAILABLE, "not well"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "about to stop"),
     };

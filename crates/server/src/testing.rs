@@ -31,6 +31,8 @@ pub(crate) fn server() -> Shared {
         keys: Keys::default(),
         origins: Origins::default(),
         peaks: None,
+        traces: None,
+        supervisor: None,
         log: |_| (),
     };
     let listener = listen(address, false, false).unwrap();

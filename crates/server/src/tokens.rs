@@ -1,7 +1,7 @@
 //! Text to tokens and back, as vLLM and llama.cpp offer it.
 
 use axum::extract::State;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +17,10 @@ use crate::openai::{conversation, token_text};
 use crate::state::{Server, Shared};
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new().route("/tokenize", post(tokenize)).route("/detokenize", post(detokenize))
+    Router::new()
+        .route("/tokenize", post(tokenize))
+        .route("/detokenize", post(detokenize))
+        .route("/tokenizer_info", get(info))
 }
 
 /// A text, or a conversation up to where its answer begins.
@@ -55,6 +58,35 @@ pub(crate) struct Detokenized {
     prompt: String,
     /// The same.
     content: String,
+}
+
+/// What a client needs to know that has no tokenizer of its own.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TokenizerFacts {
+    tokenizer_class: &'static str,
+    /// Tokens of prompt and answer together.
+    model_max_length: usize,
+    bos_token: Option<String>,
+    eos_token: Option<String>,
+    pad_token: Option<String>,
+    chat_template: Option<String>,
+}
+
+/// How the tokens that begin and end a text are spelled, and the chat template.
+#[utoipa::path(
+    get, path = "/tokenizer_info", tag = "Tokens",
+    responses((status = 200, description = "The tokenizer", body = TokenizerFacts)),
+)]
+pub(crate) async fn info(State(server): State<Shared>) -> Json<TokenizerFacts> {
+    let specials = server.vocabulary.tokenizer.specials();
+    Json(TokenizerFacts {
+        tokenizer_class: "ruminate",
+        model_max_length: server.context,
+        bos_token: specials.bos,
+        eos_token: specials.eos,
+        pad_token: specials.pad,
+        chat_template: server.vocabulary.template.as_ref().map(|it| it.source().to_string()),
+    })
 }
 
 /// The tokens of a text or of a conversation.

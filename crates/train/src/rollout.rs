@@ -130,7 +130,7 @@ fn end(finish: Finish, ask: usize) -> Result<End, Error> {
     match finish {
         // Only its own token that ends it cancels an answer.
         Finish::Stop | Finish::Cancelled | Finish::StopString(_) => Ok(End::Stop),
-        Finish::Length => Ok(End::Length),
+        Finish::Length | Finish::Loop => Ok(End::Length),
         Finish::Refused(refusal) => Err(Error::Refused { ask, why: refusal.to_string() }),
         Finish::Failed(why) => Err(Error::Failed(why)),
         Finish::Expired => Err(Error::Failed("it expired".into())),
@@ -168,6 +168,7 @@ fn submit(
         stops: Vec::new(),
         // The token that ends an answer is learned like any other, so it is told like any other.
         ignore_stops: true,
+        ends_loops: false,
         logprobs: Some(0),
         prompt_logprobs: None,
         min_tokens: 0,

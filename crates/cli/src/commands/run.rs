@@ -203,6 +203,7 @@ fn finish_name(finish: &Finish) -> &'static str {
         Finish::Stop => "stop",
         Finish::StopString(_) => "stop_string",
         Finish::Length => "length",
+        Finish::Loop => "loop",
         Finish::Cancelled => "cancelled",
         Finish::Expired => "expired",
         Finish::Refused(_) => "refused",

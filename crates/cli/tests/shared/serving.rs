@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::shared::ruminate;
 
@@ -16,7 +16,11 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(model: &Path, args: &[&str]) -> Serving {
-        let mut command = ruminate();
+        Serving::run(ruminate(), model, args)
+    }
+
+    /// The same with a command whose environment is its own.
+    pub(crate) fn run(mut command: Command, model: &Path, args: &[&str]) -> Serving {
         command.arg("serve").arg(model).args(args);
         command.args(["--port", "0", "--no-peaks"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use text::{Conversation, Piece, Place, ThinkEnd, ToolFormat, ToolParser, ToolPiece};
 
 use crate::error::Error;
-use crate::part::{Finished, Part, Reason, ThinkReport, TokenData, TopToken};
+use crate::part::{Finished, Part, Reason, ThinkReport, TokenData, Tool, TopToken};
 use crate::state::Server;
 
 /// The conversation that is being answered.
@@ -55,6 +55,34 @@ impl Calls {
     }
 }
 
+/// What an answer in a conversation said.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    pub(super) text: String,
+    pub(super) thinking: String,
+    pub(super) calls: Vec<Tool>,
+}
+
+impl Said {
+    fn note(&mut self, part: &Part) {
+        match part {
+            Part::Thinking(text) => self.thinking += text,
+            Part::Text(text) => self.text += text,
+            Part::ToolStart { id, name, .. } => self.calls.push(Tool {
+                id: id.clone(),
+                name: name.clone(),
+                arguments: String::new(),
+            }),
+            Part::ToolArguments { json, .. } => {
+                if let Some(call) = self.calls.last_mut() {
+                    call.arguments += json;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// An answer as it grows.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
@@ -70,8 +98,7 @@ pub(super) struct Choice {
     pub(super) chat: Option<Arc<Chat>>,
     pub(super) salt: u64,
     /// What it said so far, if the next turn is to be warmed.
-    pub(super) text: String,
-    pub(super) thinking: String,
+    pub(super) said: Said,
     /// None if there is nothing to call.
     pub(super) calls: Option<Calls>,
     /// Tokens of the prompt to be told before anything else.
@@ -105,8 +132,7 @@ impl Choice {
             last_token: None,
             chat: chat.map(Arc::new),
             salt,
-            text: String::new(),
-            thinking: String::new(),
+            said: Said::default(),
             calls: None,
             echo,
             wants_tokens: logprobs.is_some(),
@@ -166,6 +192,9 @@ impl Choice {
                 parts.push(self.end(&finish, usage, server, retry_after));
             }
         }
+        if self.chat.is_some() && self.is_first {
+            parts.iter().for_each(|part| self.said.note(part));
+        }
         parts
     }
 
@@ -177,24 +206,16 @@ impl Choice {
         for piece in pieces {
             match piece {
                 Piece::Thinking(text) if !text.is_empty() => {
-                    if self.chat.is_some() {
-                        self.thinking += &text;
-                    }
                     parts.push(Part::Thinking(text));
                 }
-                Piece::Answer(text) if !text.is_empty() => {
-                    if self.chat.is_some() {
-                        self.text += &text;
+                Piece::Answer(text) if !text.is_empty() => match &mut self.calls {
+                    None => parts.push(Part::Text(text)),
+                    Some(calls) => {
+                        let mut pieces = Vec::new();
+                        calls.parser.push(&text, &mut pieces);
+                        calls.tell(pieces, parts);
                     }
-                    match &mut self.calls {
-                        None => parts.push(Part::Text(text)),
-                        Some(calls) => {
-                            let mut pieces = Vec::new();
-                            calls.parser.push(&text, &mut pieces);
-                            calls.tell(pieces, parts);
-                        }
-                    }
-                }
+                },
                 Piece::Thinking(_) | Piece::Answer(_) => {}
             }
         }
@@ -217,6 +238,7 @@ impl Choice {
         let reason = match finish {
             Finish::StopString(stop) => Reason::StopString(stop.clone()),
             Finish::Length => Reason::Length,
+            Finish::Loop => Reason::Loop,
             _ if self.is_mute => Reason::Length,
             _ if self.has_calls() => Reason::ToolCalls,
             _ => Reason::Stop,

@@ -71,6 +71,9 @@ pub(crate) async fn begin(
     caller: Caller,
     asks: Vec<Ask>,
 ) -> Result<Answering, Error> {
+    if let Some(span) = &caller.record.span {
+        span.asked(server.name(), &asks);
+    }
     refuse_at_the_end(server)?;
     let (who, shared) = (caller.who, server.clone());
     let prepared = apart(move || {
@@ -209,11 +212,17 @@ impl Answering {
                     self.server.metrics.finished(finished, is_first);
                     self.count_request(index);
                     self.record.tell(&words(finished));
+                    if let Some(span) = &self.record.span {
+                        span.finished(finished, &self.totals);
+                    }
                     warm::next_turn(&self.server, &self.choices[index], finished);
                 }
-                Part::Failed(_) => {
+                Part::Failed(error) => {
                     self.n_open -= 1;
                     self.server.metrics.ended("error");
+                    if let Some(span) = &self.record.span {
+                        span.failed(error);
+                    }
                 }
                 _ => {}
             }
@@ -240,6 +249,9 @@ impl Answering {
             choice.is_over = true;
             self.server.metrics.ended("error");
             self.ready.push_back((index, Part::Failed(error.clone())));
+        }
+        if let Some(span) = &self.record.span {
+            span.failed(error);
         }
         self.n_open = 0;
         self.cancel();

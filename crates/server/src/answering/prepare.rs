@@ -63,6 +63,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
     let asked = ask.params.or(server.defaults.params);
     let params = asked.or(server.vocabulary.params(think_of(wish))).fill(fresh_seed)?;
     if let Some(start) = &mut start {
+        start.returns = !tools.is_empty();
         let short = asked.or(server.vocabulary.params(Think::Off)).fill(params.seed)?;
         start.judge_by(short, server.defaults.thresholds);
     }
@@ -82,6 +83,7 @@ pub(super) fn prepare(server: &Server, ask: Ask, who: Who) -> Result<Prepared, E
         think: start,
         stops,
         ignore_stops: ask.ignore_stops,
+        ends_loops: !server.defaults.keep_loops,
         logprobs: ask.logprobs,
         prompt_logprobs: ask.logprobs.filter(|_| ask.echo),
         min_tokens: ask.min_tokens,

@@ -1,13 +1,15 @@
 //! After a turn: what the next one will begin with is computed while nobody waits.
 //!
-//! Thinking is left out of history, so all that follows it moves: prompt and answer are put
-//! together as the next turn will see them, as far as that does not depend on what comes then.
+//! Thinking is left out of history, so all that follows it moves; a call is written by the template
+//! as the model may not have written it. Prompt and answer are put together as the next turn will
+//! see them, as far as that does not depend on what comes then.
 
-use text::{Conversation, Message, RenderOptions, Role};
+use text::{Conversation, Message, RenderOptions, Role, ToolCall};
 
 use super::choice::{Chat, Choice};
 use crate::part::{Finished, Reason};
 use crate::state::{Server, Shared, now_unix_s};
+use crate::turns;
 
 /// Has the prefix of the turn after this answer computed, if there will be one.
 pub(super) fn next_turn(server: &Shared, choice: &Choice, finished: &Finished) {
@@ -16,22 +18,45 @@ pub(super) fn next_turn(server: &Shared, choice: &Choice, finished: &Finished) {
     if !matches!(finished.reason, Reason::Stop | Reason::ToolCalls) {
         return;
     }
-    // What comes after a call is its result, and soon.
-    if choice.has_calls() {
+    // Without thinking and calls the pages of the answer are the next turn's own.
+    if finished.usage.thinking_tokens == 0 && !choice.has_calls() {
         return;
     }
-    // Without thinking the pages of the answer are the next turn's own.
-    if finished.usage.thinking_tokens == 0 {
-        return;
-    }
-    let mut answer = Message::new(Role::Assistant, choice.text.trim());
-    answer.reasoning = Some(choice.thinking.trim().to_string());
+    let mut answer = Message::new(Role::Assistant, choice.said.text.trim());
+    answer.tool_calls = choice.said.calls.iter().cloned().map(call).collect();
+    answer.reasoning = match choice.said.thinking.trim() {
+        "" => None,
+        thinking => Some(thinking.to_string()),
+    };
     let (server, salt) = (server.clone(), choice.salt);
     tokio::task::spawn_blocking(move || {
-        if let Some(tokens) = prefix(&server, &chat, answer) {
+        for tokens in prefixes(&server, &chat, answer) {
             server.engine.warm(tokens, salt);
         }
     });
+}
+
+fn call(tool: crate::part::Tool) -> ToolCall {
+    ToolCall { id: Some(tool.id), name: tool.name, arguments: turns::arguments(tool.arguments) }
+}
+
+/// What next turns may begin with. Some clients hand back what was thought before a call, which
+/// templates show until the next question, and some don't: which it is shows in the calls before,
+/// and after the first one both are likely.
+fn prefixes(server: &Server, chat: &Chat, answer: Message) -> Vec<Vec<u32>> {
+    let calls = !answer.tool_calls.is_empty();
+    let before = chat.conversation.messages.iter().rfind(|turn| !turn.tool_calls.is_empty());
+    let silent = Message { reasoning: None, ..answer.clone() };
+    let answers = match before.map(|turn| turn.reasoning.is_some()) {
+        _ if !calls || answer.reasoning.is_none() => vec![answer],
+        Some(true) => vec![answer],
+        Some(false) => vec![silent],
+        None => vec![answer, silent],
+    };
+    let mut prefixes: Vec<_> =
+        answers.into_iter().filter_map(|answer| prefix(server, chat, answer)).collect();
+    prefixes.dedup();
+    prefixes
 }
 
 /// What two different next turns have in common.
@@ -42,12 +67,19 @@ fn prefix(server: &Server, chat: &Chat, answer: Message) -> Option<Vec<u32>> {
         thinking: None,
         now_unix_s: i64::try_from(now_unix_s()).unwrap_or(i64::MAX),
     };
+    // After calls come their results, else a question.
+    let mut next = Message::new(Role::User, "");
+    if let Some(call) = answer.tool_calls.first() {
+        next.role = Role::Tool;
+        (next.name, next.tool_call_id) = (Some(call.name.clone()), call.id.clone());
+    }
     let mut conversation: Conversation = chat.conversation.clone();
-    conversation.messages.push(answer);
-    let mut with = |next: &str| {
-        conversation.messages.push(Message::new(Role::User, next));
+    conversation.messages.extend([answer, next]);
+    let mut with = |text: &str| {
+        if let Some(next) = conversation.messages.last_mut() {
+            next.content = text.into();
+        }
         let prompt = template.render(&server.vocabulary.tools.show(&conversation), &options).ok();
-        conversation.messages.pop();
         server.vocabulary.tokenizer.encode_prompt(&prompt?).ok()
     };
     let (one, other) = (with("a")?, with("1")?);

@@ -70,7 +70,7 @@ fn ending(reason: &Reason) -> Ending {
     let (stop_reason, stop_sequence) = match reason {
         Reason::Stop => ("end_turn", None),
         Reason::StopString(stop) => ("stop_sequence", Some(stop.clone())),
-        Reason::Length => ("max_tokens", None),
+        Reason::Length | Reason::Loop => ("max_tokens", None),
         Reason::ToolCalls => ("tool_use", None),
     };
     Ending { stop_reason, stop_sequence }

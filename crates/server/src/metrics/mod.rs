@@ -151,6 +151,7 @@ impl Metrics {
         self.ended(match reason {
             Reason::Stop | Reason::StopString(_) | Reason::ToolCalls => "stop",
             Reason::Length => "length",
+            Reason::Loop => "repetition",
         });
         if first {
             self.input.inc_by(usage.prompt_tokens as u64);

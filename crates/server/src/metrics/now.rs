@@ -114,6 +114,8 @@ impl Now {
         self.gauge(&names, "Sequences that wait", waiting);
         let names = ["ruminate_preemptions", "vllm:num_preemptions"];
         self.counter(&names, "Sequences that lost their pages", statistics.n_preemptions as f64);
+        let warming = statistics.n_warming as f64;
+        self.gauge(&["ruminate_warming"], "Prefixes to compute when nobody waits", warming);
         self.counter(
             &["ruminate_expired"],
             "Requests not begun in time",

@@ -39,7 +39,7 @@ fn figures(finished: &Finished) -> Figures {
 
 fn reason(finished: &Finished) -> &'static str {
     match finished.reason {
-        Reason::Length => "length",
+        Reason::Length | Reason::Loop => "length",
         Reason::Stop | Reason::StopString(_) | Reason::ToolCalls => "stop",
     }
 }

@@ -104,12 +104,13 @@ fn think_into(said: &mut Said, text: String, field: ReasoningField) {
     }
 }
 
-/// Why an answer ended, and the string that did it.
+/// Why an answer ended, and the string that did it, or that it went in circles.
 pub(crate) fn end(reason: &Reason) -> (Option<&'static str>, Option<String>) {
     match reason {
         Reason::Stop => (Some("stop"), None),
         Reason::StopString(stop) => (Some("stop"), Some(stop.clone())),
         Reason::Length => (Some("length"), None),
+        Reason::Loop => (Some("length"), Some("loop".into())),
         Reason::ToolCalls => (Some("tool_calls"), None),
     }
 }
@@ -125,6 +126,7 @@ pub(crate) fn usage(totals: &Totals, thinking: Option<Thinking>) -> Usage {
         ruminate: Extension {
             compute_ms: totals.compute_us as f64 / 1e3,
             thinking,
+            ended_by: (totals.loops > 0).then_some("loop"),
             cost_usd: totals.bill.and_then(|bill| bill.cost),
             revenue_usd: totals.bill.and_then(|bill| bill.revenue),
             margin: totals.bill.and_then(|bill| bill.margin()),

@@ -47,7 +47,8 @@ impl Head {
 
     /// A response that came to its end.
     fn ended(&self, output: Vec<Item>, totals: &Totals, finished: Option<&Finished>) -> Response {
-        let is_cut = finished.is_some_and(|finished| finished.reason == Reason::Length);
+        let is_cut = finished
+            .is_some_and(|finished| matches!(finished.reason, Reason::Length | Reason::Loop));
         let mut response = self.response(if is_cut { INCOMPLETE } else { COMPLETED }, output);
         response.incomplete_details = is_cut.then_some(Incomplete { reason: "max_output_tokens" });
         response.usage = Some(usage(totals, finished));

@@ -223,6 +223,12 @@ fn text_becomes_tokens_and_tokens_become_text() {
     let chat = json!({"messages": [{"role": "user", "content": text}]});
     let chat = server.ask("/tokenize", &chat);
     assert!(chat["count"].as_u64() > tokens["count"].as_u64());
+    let info = server.get("/tokenizer_info").json();
+    assert_eq!(
+        (&info["eos_token"], &info["model_max_length"]),
+        (&json!("<|im_end|>"), &json!(256))
+    );
+    assert!(info["chat_template"].as_str().unwrap().contains("add_generation_prompt"));
 }
 
 #[test]
@@ -251,14 +257,18 @@ fn a_form_that_is_asked_for_is_kept() {
     assert_eq!(server.post(CHAT, &bad).status, 400);
 }
 
+fn tools() -> Value {
+    json!([{"type": "function", "function": {"name": "look", "parameters": {
+        "type": "object", "properties": {"deep": {"type": "boolean"}},
+        "required": ["deep"], "additionalProperties": false}}}])
+}
+
 #[test]
 fn a_tool_that_must_be_called_is_called_whole_and_streamed() {
     let server = TestServer::roomy();
     let mut body = long_chat(200);
     body["reasoning_effort"] = json!("none");
-    body["tools"] = json!([{"type": "function", "function": {"name": "look", "parameters": {
-        "type": "object", "properties": {"deep": {"type": "boolean"}},
-        "required": ["deep"], "additionalProperties": false}}}]);
+    body["tools"] = tools();
     body["messages"] = json!([{"role": "user", "content": "a"}]);
     body["tool_choice"] = json!({"type": "function", "function": {"name": "look"}});
     body["parallel_tool_calls"] = json!(false);
@@ -303,6 +313,52 @@ fn the_next_turn_finds_its_prefix_in_the_cache() {
     assert!(cached >= 32, "{cached} tokens were in the cache");
 }
 
+/// What of a prompt was in the cache, and how long it was.
+fn cached(answer: &Value) -> (usize, usize) {
+    let usage = &answer["usage"];
+    let number = |value: &Value| usize::try_from(value.as_u64().unwrap()).unwrap();
+    (number(&usage["prompt_tokens_details"]["cached_tokens"]), number(&usage["prompt_tokens"]))
+}
+
+#[test]
+fn the_turn_after_a_call_finds_its_prefix_whether_it_hands_back_what_was_thought_or_not() {
+    let result = "The bottom is a long way down.";
+    let tail = "\n</tool_response><|im_end|>\n<|im_start|>assistant\n<think>\n";
+    for hands_back in [true, false] {
+        let server = TestServer::like_qwen3();
+        let of_text = server.ask("/tokenize", &json!({"prompt": format!("{result}{tail}")}));
+        // The result, what closes it and opens the answer, and the rest of a page.
+        let unknown = of_text["tokens"].as_array().unwrap().len() + 31;
+        let mut body = json!({
+            "messages": [{"role": "user", "content": "How deep is it?"}], "tools": tools(),
+            "tool_choice": {"type": "function", "function": {"name": "look"}},
+            "parallel_tool_calls": false, "max_tokens": 400, "seed": 3, "temperature": 1.0,
+            "thinking_token_budget": 100,
+        });
+        // Two calls: before the first it is not known what the client hands back.
+        for turn in 0..2 {
+            let called = server.ask(CHAT, &body);
+            let mut message = called["choices"][0]["message"].clone();
+            assert_eq!(called["choices"][0]["finish_reason"], "tool_calls", "{called}");
+            assert!(message["reasoning_content"].as_str().unwrap().len() > 50, "{message}");
+            if !hands_back {
+                let message = message.as_object_mut().unwrap();
+                message.retain(|field, _| !field.starts_with("reasoning"));
+            }
+            let id = message["tool_calls"][0]["id"].clone();
+            let messages = body["messages"].as_array_mut().unwrap();
+            messages.push(message);
+            messages.push(json!({"role": "tool", "tool_call_id": id, "content": result}));
+            server.wait_until_idle();
+            // Without a form to keep, the answer may be anything: only its prompt counts.
+            let mut next = body.clone();
+            (next["tool_choice"], next["max_tokens"]) = (json!("auto"), json!(1));
+            let (found, of) = cached(&server.ask(CHAT, &next));
+            assert!(found + unknown >= of, "turn {turn}, {hands_back}: {found} of {of}");
+        }
+    }
+}
+
 #[test]
 fn the_model_is_listed_under_each_of_its_names() {
     let server = TestServer::start();
@@ -315,4 +371,35 @@ fn the_model_is_listed_under_each_of_its_names() {
     let mut body = long_chat(2);
     body["model"] = json!("org/tiny");
     server.ask(CHAT, &body);
+}
+
+#[test]
+fn an_answer_in_circles_is_ended_and_says_so() {
+    // Each token makes itself likelier: soon there is but one.
+    let mut circles = json!({
+        "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4500, "n": 2,
+        "frequency_penalty": -2, "temperature": 0, "stream_options": {"include_usage": true},
+    });
+    let server = TestServer::long(|_| ());
+    let answer = server.ask(CHAT, &circles);
+    let usage = &answer["usage"];
+    assert_eq!(usage["ruminate"]["ended_by"], "loop", "{usage}");
+    let n_tokens = usage["completion_tokens"].as_u64().unwrap() / 2;
+    assert!((4096..4300).contains(&n_tokens), "{n_tokens}");
+    for choice in answer["choices"].as_array().unwrap() {
+        let end = (&choice["finish_reason"], &choice["stop_reason"]);
+        assert_eq!(end, (&json!("length"), &json!("loop")));
+    }
+    circles["n"] = json!(1);
+    let data = server.stream(CHAT, &circles);
+    assert!(data.iter().any(|data| data.contains("\"stop_reason\":\"loop\"")));
+    assert!(data[data.len() - 2].contains("\"ended_by\":\"loop\""), "{:?}", data.last());
+    let text = server.get("/metrics").text;
+    assert!(text.contains("finished_reason=\"repetition\"} 3"), "{text}");
+    // Where it is wanted it goes on.
+    let server = TestServer::long(|options| options.defaults.keep_loops = true);
+    let answer = server.ask(CHAT, &circles);
+    assert_eq!(answer["usage"]["completion_tokens"], 4500);
+    assert!(answer["usage"]["ruminate"].get("ended_by").is_none());
+    assert_eq!(answer["choices"][0]["stop_reason"], Value::Null);
 }

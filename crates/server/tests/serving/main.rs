@@ -15,3 +15,4 @@ mod panics;
 mod recorded;
 mod responses;
 mod server;
+mod traces;

@@ -12,6 +12,8 @@ use ruminate_server::{
 };
 use serde_json::{Value, json};
 
+/// A context that holds the description of a tool.
+const ROOMY: usize = 2048;
 /// Longer than anything takes on a slow, crowded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -22,8 +24,12 @@ pub(crate) struct TestServer {
     thread: Option<JoinHandle<Result<(), StartError>>>,
 }
 
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
 pub(crate) fn fixture(family: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(family)
+    repository("fixtures/golden").join(family)
 }
 
 /// What engine and server are asked for where a test says nothing else.
@@ -44,6 +50,8 @@ pub(crate) fn options() -> (engine::Options, Options) {
         keys: Keys::default(),
         origins: Origins::default(),
         peaks: None,
+        traces: None,
+        supervisor: None,
         log: |_| (),
     };
     (of_engine, of_server)
@@ -64,8 +72,8 @@ impl TestServer {
     /// A server of a model with a context that holds the description of a tool.
     pub(crate) fn roomy() -> TestServer {
         let folder = copy();
-        widen(folder.path());
-        let (of_engine, of_server) = roomy_options();
+        widen(folder.path(), ROOMY);
+        let (of_engine, of_server) = roomy_options(ROOMY);
         TestServer::at(folder.path(), &of_engine, of_server)
     }
 
@@ -82,8 +90,34 @@ impl TestServer {
     pub(crate) fn thinking_with_room(change: impl FnOnce(&mut Options)) -> TestServer {
         let folder = copy();
         open_thinking(folder.path());
-        widen(folder.path());
-        let (of_engine, mut of_server) = roomy_options();
+        widen(folder.path(), ROOMY);
+        let (of_engine, mut of_server) = roomy_options(ROOMY);
+        change(&mut of_server);
+        TestServer::at(folder.path(), &of_engine, of_server)
+    }
+
+    /// A server of a model whose template shows tools, calls, and what was thought before them, as
+    /// Qwen3's does; it opens thinking.
+    pub(crate) fn like_qwen3() -> TestServer {
+        let folder = copy();
+        widen(folder.path(), ROOMY);
+        let template = repository("fixtures/text/templates/qwen3.jinja");
+        let template = std::fs::read_to_string(template).unwrap();
+        let end = "{%- endif %}\n{%- endif %}";
+        let opened = template.trim_end().strip_suffix(end).unwrap().to_string()
+            + "{%- else %}{{ '<think>\n' }}{%- endif %}{%- endif %}";
+        change_json(&folder.path().join("tokenizer_config.json"), |json| {
+            json["chat_template"] = opened.into();
+        });
+        let (of_engine, of_server) = roomy_options(ROOMY);
+        TestServer::at(folder.path(), &of_engine, of_server)
+    }
+
+    /// A server of a model with a context that holds an answer of thousands of tokens.
+    pub(crate) fn long(change: impl FnOnce(&mut Options)) -> TestServer {
+        let folder = copy();
+        widen(folder.path(), 8192);
+        let (of_engine, mut of_server) = roomy_options(8192);
         change(&mut of_server);
         TestServer::at(folder.path(), &of_engine, of_server)
     }
@@ -169,6 +203,20 @@ impl TestServer {
         }
     }
 
+    /// Waits until the engine makes no step any more, for nobody's sake either.
+    pub(crate) fn wait_until_idle(&self) {
+        let start = std::time::Instant::now();
+        let (mut steps, mut same) = (None, 0);
+        while same < 5 {
+            assert!(start.elapsed() < PATIENCE, "it never rests");
+            thread::sleep(Duration::from_millis(30));
+            let now = self.metric("ruminate_steps_total");
+            let rests = now == steps && self.metric("ruminate_warming") == Some(0.0);
+            same = if rests { same + 1 } else { 0 };
+            steps = now;
+        }
+    }
+
     /// Waits for the end; what the server said of it.
     pub(crate) fn join(&mut self) -> Result<(), StartError> {
         self.thread.take().unwrap().join().unwrap()
@@ -201,16 +249,16 @@ fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
 }
 
 /// Makes the context of the model in a folder long.
-fn widen(folder: &Path) {
+fn widen(folder: &Path, context: usize) {
     change_json(&folder.join("config.json"), |json| {
-        json["max_position_embeddings"] = 2048.into();
+        json["max_position_embeddings"] = context.into();
     });
 }
 
-fn roomy_options() -> (engine::Options, Options) {
+fn roomy_options(context: usize) -> (engine::Options, Options) {
     let (of_engine, of_server) = options();
-    let limits = Limits::of_context(2048, 4);
-    (engine::Options { context: Some(2048), ..of_engine }, Options { limits, ..of_server })
+    let limits = Limits::of_context(context, 4);
+    (engine::Options { context: Some(context), ..of_engine }, Options { limits, ..of_server })
 }
 
 /// Makes the template of the model in a folder open thinking.

@@ -1,4 +1,4 @@
-//! Thinking that goes in circles: a verdict on tokens, and on nothing else.
+//! Text that goes in circles: a verdict on tokens, and on nothing else.
 //!
 //! Two ways to be stuck are seen. A *cycle*: the text has been the same as some tokens before for
 //! several times that distance. And a *refrain*: one line makes up much of the last lines, with
@@ -6,17 +6,33 @@
 //! comparisons of numbers; both keep a bounded past.
 //!
 //! ```text
-//! cycle    known[i] = known[i - p] for the last max(3 p, 128) tokens    p ≤ 1024
-//! refrain  16 of the last 64 lines are equal, of at least 6 tokens each
+//!                                                          of thinking      of an answer
+//! cycle    known[i] = known[i - p], p ≤ 1024, for the last max(3 p, 128)    max(8 p, 4096) tokens
+//! refrain  16 of the last 64 lines are equal,              yes              no
+//!          of at least 6 tokens each
 //! ```
+//!
+//! Thinking is for nobody to read: a few rounds are enough. What is asked for may repeat itself:
+//! a table of zeros, a line a hundred times. An answer is stuck only where it has been the same for
+//! thousands of tokens, to the letter.
 
 use std::collections::VecDeque;
 
 /// The longest cycle that is seen, in tokens.
 const PERIOD_MAX: usize = 1024;
-/// A cycle must have come so often again, and for so many tokens.
-const REPEATS: usize = 3;
-const REPEATED_MIN: usize = 128;
+/// What is a loop.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// A cycle must have come so often again, and for so many tokens.
+    repeats: usize,
+    repeated_min: usize,
+    /// Whether refrains count.
+    refrains: bool,
+}
+
+const THINKING: Bounds = Bounds { repeats: 3, repeated_min: 128, refrains: true };
+const ANSWER: Bounds = Bounds { repeats: 8, repeated_min: 4096, refrains: false };
+
 /// So many equal tokens suggest a distance, which is then tried token by token.
 const GRAM: usize = 16;
 /// Lines that are remembered, the tokens of one that counts, and how many of them may be equal.
@@ -30,6 +46,7 @@ const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Watches tokens for cycles and refrains.
 #[derive(Debug, Clone)]
 pub struct LoopDetector {
+    bounds: Bounds,
     /// The last tokens, token i at i % PERIOD_MAX.
     tokens: Vec<u32>,
     /// How many tokens came.
@@ -48,9 +65,20 @@ pub struct LoopDetector {
     lines: VecDeque<u64>,
 }
 
-impl Default for LoopDetector {
-    fn default() -> Self {
+impl LoopDetector {
+    /// For thinking.
+    pub fn of_thinking() -> Self {
+        Self::new(THINKING)
+    }
+
+    /// For an answer, or any text that somebody may have asked for.
+    pub fn of_answer() -> Self {
+        Self::new(ANSWER)
+    }
+
+    fn new(bounds: Bounds) -> Self {
         Self {
+            bounds,
             tokens: Vec::with_capacity(PERIOD_MAX),
             n: 0,
             gram: 0,
@@ -59,16 +87,14 @@ impl Default for LoopDetector {
             period: 0,
             held: 0,
             line: (0, 0),
-            lines: VecDeque::with_capacity(LINES),
+            lines: VecDeque::with_capacity(if bounds.refrains { LINES } else { 0 }),
         }
     }
-}
 
-impl LoopDetector {
     /// Takes the next token, and whether it ends a line; whether the text goes in circles.
     pub fn push(&mut self, id: u32, ends_line: bool) -> bool {
         let cycles = self.cycles(id);
-        let refrain = self.refrain(id, ends_line);
+        let refrain = self.bounds.refrains && self.refrain(id, ends_line);
         cycles || refrain
     }
 
@@ -94,7 +120,8 @@ impl LoopDetector {
                 self.period = distance;
             }
         }
-        self.held >= (REPEATS * self.period).max(REPEATED_MIN)
+        let Bounds { repeats, repeated_min, .. } = self.bounds;
+        self.held >= (repeats * self.period).max(repeated_min)
     }
 
     /// The token `distance` before the next one, if it is remembered.
@@ -133,10 +160,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const REPEATS: usize = THINKING.repeats;
+    const REPEATED_MIN: usize = THINKING.repeated_min;
+
+    fn caught_by(mut detector: LoopDetector, tokens: &[u32]) -> Option<usize> {
+        tokens.iter().position(|&id| detector.push(id, id == 0)).map(|at| at + 1)
+    }
+
     /// After how many tokens it is called a loop; a token of 0 ends a line.
     fn caught(tokens: &[u32]) -> Option<usize> {
-        let mut detector = LoopDetector::default();
-        tokens.iter().position(|&id| detector.push(id, id == 0)).map(|at| at + 1)
+        caught_by(LoopDetector::of_thinking(), tokens)
+    }
+
+    fn caught_in_answer(tokens: &[u32]) -> Option<usize> {
+        caught_by(LoopDetector::of_answer(), tokens)
     }
 
     /// For how many tokens the end of `tokens` was what it had been `period` before.
@@ -165,6 +202,33 @@ mod tests {
         assert_eq!(refrains, Some(EQUAL_LINES_MAX + 1));
         let short: Vec<u32> = tokens.iter().copied().filter(|&id| id != 15 && id != 16).collect();
         assert_eq!(caught(&short), None, "lines of a few tokens may be equal");
+    }
+
+    #[test]
+    fn an_answer_may_repeat_itself_for_long() {
+        // A line three hundred times; a table whose cells are all the same; numbered lines.
+        let line: Vec<u32> = (1..12).chain([0]).collect();
+        assert_eq!(caught_in_answer(&line.repeat(300)), None);
+        assert_eq!(caught_in_answer(&[[5, 6].repeat(20), vec![0]].concat().repeat(90)), None);
+        let numbered: Vec<u32> =
+            (0..3000).flat_map(|i| [100 + i % 10, 200 + i / 10, 7, 8, 9, 0]).collect();
+        assert_eq!(caught_in_answer(&numbered), None);
+        // The same poem between other lines is a refrain, and no loop.
+        let refrains: Vec<u32> =
+            (0..2000).flat_map(|i| [vec![1000 + i, 5, 0], line.clone()].concat()).collect();
+        assert_eq!(caught_in_answer(&refrains), None);
+        assert!(caught(&refrains).is_some());
+    }
+
+    #[test]
+    fn an_answer_that_is_the_same_for_thousands_of_tokens_is_a_loop() {
+        for period in [1, 2, 3, 50, 511, 512, 700, 1000] {
+            let cycle: Vec<u32> = (0..period).map(|i| 1 + i * 7919 % 10_007).collect();
+            let tokens = cycle.repeat(12_000 / cycle.len() + 1);
+            let at = caught_in_answer(&tokens).unwrap();
+            let bound = (ANSWER.repeats * cycle.len()).max(ANSWER.repeated_min);
+            assert!((bound..bound + cycle.len() + 2 * GRAM).contains(&at), "{period}: {at}");
+        }
     }
 
     proptest! {
@@ -204,10 +268,10 @@ mod tests {
             tokens in proptest::collection::vec(0u32..3, 0..600),
             cut in 0usize..600,
         ) {
-            let mut whole = LoopDetector::default();
+            let mut whole = LoopDetector::of_thinking();
             let all: Vec<bool> = tokens.iter().map(|&id| whole.push(id, id == 0)).collect();
             let cut = cut.min(tokens.len());
-            let mut kept = LoopDetector::default();
+            let mut kept = LoopDetector::of_thinking();
             for &id in &tokens[..cut] {
                 kept.push(id, id == 0);
             }

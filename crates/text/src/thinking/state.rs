@@ -136,7 +136,7 @@ impl ThinkState {
             n_tokens: 0,
             room: None,
             stop: Recital::Stop,
-            loops: LoopDetector::default(),
+            loops: LoopDetector::of_thinking(),
             line_ended: false,
             end: None,
         };

@@ -2,6 +2,7 @@
 
 mod config;
 mod greeting;
+mod supervised;
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -19,7 +20,7 @@ use plan::Prices;
 use server::ask::{ThinkMode, ThinkWish};
 use server::{
     Defaults, Keys, Limits, MessagesSettings, Money, Origins, ReasoningField, Service,
-    SignatureKey, StartError,
+    SignatureKey, StartError, Traces,
 };
 use simd::Best;
 
@@ -113,6 +114,9 @@ pub(crate) struct Args {
     sampling: SamplingArgs,
     #[command(flatten)]
     money: MoneyArgs,
+    /// Send traces of requests to a collector that takes OTLP over HTTP.
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// Do not measure what this machine reaches at best.
     #[arg(long)]
     no_peaks: bool,
@@ -209,6 +213,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error @ StartError::Open { .. }) => return Err(Usage(error.to_string()).into()),
         listener => listener?,
     };
+    let traces = args.otlp_endpoint.as_deref().map(Traces::to).transpose();
+    let traces = traces.map_err(|error| Usage(format!("--otlp-endpoint: {error}")))?;
     panic::set_hook(Box::new(panicked));
     // Before loading too: the numbers that are read would lie beside the model.
     let thresholds = args.thinking_thresholds.as_deref().map(thresholds::read).transpose()?;
@@ -229,6 +235,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             params,
             max_tokens: args.sampling.max_tokens,
             stops: args.sampling.stop.clone(),
+            keep_loops: args.sampling.keep_loops,
             reasoning_field: args.reasoning_field,
         },
         messages: args.messages()?,
@@ -240,6 +247,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             is_loopback: false,
         },
         peaks,
+        traces,
+        supervisor: supervised::supervisor(|name| std::env::var_os(name))?,
         log: if args.quiet { |_| () } else { log },
     };
     let names = options.names.clone();

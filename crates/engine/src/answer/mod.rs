@@ -1,13 +1,16 @@
 //! One answer as it grows: what the next token may be, and the text that comes of it.
 
+mod short;
+
 use std::sync::Arc;
 
 use schedule::Micros;
 use text::{
-    Controls, Piece, Place, Split, StopStrings, Stream, ThinkEnd, ThinkState, Thinking, Tokenizer,
+    Controls, LoopDetector, Piece, Place, Split, StopStrings, Stream, ThinkState, Thinking,
+    Tokenizer,
 };
 
-use crate::auto::{Confidence, ShortAnswer, ThinkReport, TrialAnswer, Watch};
+use crate::auto::{Confidence, ThinkReport, Watch};
 use crate::chooser::{Chooser, Next};
 use crate::contain::contain;
 use crate::grammar::{Grammar, GrammarState, Taken};
@@ -39,10 +42,14 @@ pub(crate) struct Answer {
     pub(crate) salt: u64,
     outlet: Outlet,
     think: Option<ThinkState>,
+    /// Whether what is thought may be handed back.
+    returns: bool,
     grammar: Option<GrammarState>,
     stream: Stream,
     split: Split,
     stops: StopStrings,
+    /// Watches the answer after its thinking.
+    loops: Option<LoopDetector>,
     usage: Usage,
     arrived: Micros,
     started: Option<Micros>,
@@ -72,6 +79,8 @@ impl Answer {
         });
         let inside = think.as_ref().is_some_and(ThinkState::is_inside);
         let seed = choice_seed(request.params.seed, choice);
+        let watches_loops =
+            request.ends_loops && request.grammar.is_none() && !request.ignore_stops;
         Answer {
             params: Params { seed, ..request.params },
             max_tokens: request.max_tokens,
@@ -83,10 +92,12 @@ impl Answer {
             salt: request.salt,
             outlet: Outlet::Sink(sink),
             think,
+            returns: request.think.as_ref().is_some_and(|start| start.returns),
             grammar: request.grammar.as_ref().map(Grammar::start),
             stream: Stream::new(Controls::Drop).keeping(&request.shown_controls),
             split: Split::new(inside),
             stops,
+            loops: watches_loops.then(LoopDetector::of_answer),
             usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
             arrived: now,
             started: None,
@@ -101,9 +112,9 @@ impl Answer {
     }
 
     /// Tokens of the prompt that the next turn sees again, if the answer's own places will not be
-    /// asked for: thinking is left out of history, and all that follows it moves.
+    /// asked for: thinking is left out of history, unless it returns, and what follows it moves.
     pub(crate) fn reusable(&self) -> Option<usize> {
-        (self.usage.thinking_tokens > 0).then_some(self.usage.prompt_tokens)
+        (self.usage.thinking_tokens > 0 && !self.returns).then_some(self.usage.prompt_tokens)
     }
 
     /// Its first step begins; so many tokens of its prompt were in the cache.
@@ -320,6 +331,10 @@ impl Answer {
         if place == Place::Thinking {
             self.usage.thinking_tokens += 1;
         }
+        let circles = match &mut self.loops {
+            Some(loops) if place == Place::Answer => loops.push(id, false),
+            _ => false,
+        };
         let mut text = String::new();
         self.stream.push(tokenizer, id, &mut text);
         let (pieces, stopped) = self.pieces(&text);
@@ -331,6 +346,9 @@ impl Answer {
             Some(stop) => Next::Ends(Finish::StopString(stop)),
             None if taken == Taken::Complete => Next::Ends(Finish::Stop),
             None if self.usage.completion_tokens == self.max_tokens => Next::Ends(Finish::Length),
+            None if circles && self.usage.completion_tokens >= self.min_tokens => {
+                Next::Ends(Finish::Loop)
+            }
             None if self.watch.pauses(self.usage.completion_tokens, self.think.as_ref()) => {
                 Next::Pauses
             }
@@ -409,88 +427,5 @@ impl Answer {
             pieces.push(Piece::Answer(rest));
         }
         pieces
-    }
-}
-
-/// Answers whose thinking the engine decides.
-impl Answer {
-    /// A short answer instead of this one, which has not begun. What it tells is held back until
-    /// [`Answer::release`], and its first `n_judged` tokens are weighed.
-    pub(crate) fn short(
-        &self,
-        request: &Request,
-        choice: usize,
-        stops: StopStrings,
-        thinking: Option<&Arc<Thinking>>,
-        n_judged: u32,
-    ) -> Answer {
-        let nowhere: Sink = Box::new(|_| true);
-        let mut short = Answer::new(request, (choice, nowhere), stops, thinking, self.arrived);
-        short.outlet = Outlet::Held(Vec::new());
-        short.confidence = Some(Confidence::new(n_judged));
-        short.started = self.started;
-        short.usage.cached_tokens = self.usage.cached_tokens;
-        short
-    }
-
-    /// Whether what it tells is held back.
-    pub(crate) fn is_held(&self) -> bool {
-        matches!(self.outlet, Outlet::Held(_))
-    }
-
-    /// Tells what was held back to whom `of` told; false if nobody listens.
-    pub(crate) fn release(&mut self, of: Answer) -> bool {
-        self.watch = Watch::Nothing;
-        let Outlet::Held(events) = std::mem::replace(&mut self.outlet, of.outlet) else {
-            return true;
-        };
-        contain(|| events.into_iter().all(|event| self.outlet.tell(event))).unwrap_or(false)
-    }
-
-    /// How sure it is so far.
-    pub(crate) fn sureness(&self, finished: bool) -> Option<ShortAnswer> {
-        let confidence = self.confidence?;
-        // What ended after the tokens that were weighed is not short.
-        let finished = finished && confidence.n() as usize == self.usage.completion_tokens;
-        Some(confidence.of_answer(finished))
-    }
-
-    /// Whether it has thought.
-    pub(crate) fn has_thought(&self) -> bool {
-        self.usage.thinking_tokens > 0
-    }
-
-    /// Tokens of it that were guessed, and those that were right.
-    pub(crate) fn guessed(&self) -> (usize, usize) {
-        (self.usage.drafted_tokens, self.usage.accepted_tokens)
-    }
-
-    pub(crate) fn completion_tokens(&self) -> usize {
-        self.usage.completion_tokens
-    }
-
-    pub(crate) fn thinking_tokens(&self) -> usize {
-        self.usage.thinking_tokens
-    }
-
-    /// Tells of a trial; false if nobody listens.
-    pub(crate) fn tell_trial(&mut self, trial: TrialAnswer) -> bool {
-        contain(|| self.outlet.tell(Event::Trial(trial))).unwrap_or(false)
-    }
-
-    /// Ends the thinking of an answer that pauses. What must follow is held with the rest.
-    pub(crate) fn conclude(&mut self, tokenizer: &Tokenizer) -> Next {
-        let mut next = Next::GoesOn;
-        if let Some(think) = &mut self.think {
-            think.end(ThinkEnd::Agreed);
-        }
-        let mut held = std::mem::take(&mut self.held);
-        while let (Next::GoesOn, Some(token)) =
-            (&next, self.think.as_ref().and_then(ThinkState::forced))
-        {
-            next = self.take(tokenizer, token, (None, Vec::new(), None), &mut held);
-        }
-        self.held = held;
-        next
     }
 }

@@ -1,272 +1,24 @@
-//! The engine decides whether to think, on a checkpoint that says what the test wants: its layers
-//! add nothing, so the next token follows from the last one by probabilities that are written down
-//! here; and on the tiny random models, where only sameness can be asked for.
+//! The engine decides whether to think, on a checkpoint that says what the test wants (`scripted`),
+//! and on the tiny random models, where only sameness can be asked for.
 
 #![expect(clippy::unwrap_used, reason = "a test stops where its fixture is missing")]
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+mod asking;
+mod guessed;
+mod scripted;
 
-use formats::TensorLayout;
 use model::Kv;
-use quant::QuantType;
-use ruminate_engine::sampler::PartialParams;
 use ruminate_engine::{
-    Core, Event, Finish, Loaded, Options, Progress, Request, RequestId, Sink, Speculate, Think,
-    Thresholds, TrialAnswer, Usage, Vocabulary, Why, choice_seed,
+    Core, Event, Finish, Loaded, Options, Progress, Request, RequestId, Speculate, Think,
+    Thresholds, Why, choice_seed,
 };
-use schedule::{ClientId, Micros, Priority};
-use text::{Conversation, Message, Piece, Place, Role, ThinkEnd};
+use schedule::Micros;
+use text::{Place, ThinkEnd};
 
-fn golden(family: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(family)
-}
-
-/// What follows what: a token, and the tokens after it with their probabilities. Whatever is not
-/// listed ends the answer.
-type Script<'a> = &'a [(&'a str, &'a [(&'a str, f32)])];
-
-/// Thinking that wanders and does not end, after `<think>`.
-const WANDERS: [(&str, &[(&str, f32)]); 5] = [
-    ("a", &[("b", 0.4), ("c", 0.4), ("\n", 0.2)]),
-    ("b", &[("a", 0.4), ("c", 0.4), ("\n", 0.2)]),
-    ("c", &[("a", 0.3), ("b", 0.3), ("d", 0.3), ("\n", 0.1)]),
-    ("d", &[("a", 0.5), ("d", 0.4), ("\n", 0.1)]),
-    ("\n", &[("a", 0.25), ("b", 0.25), ("c", 0.25), ("d", 0.25)]),
-];
-const END: &str = "<|im_end|>";
-/// The last token of a prompt that asks for a trial.
-const CUE: &str = "*";
-
-/// `WANDERS`, and the rest of a model.
-fn script<'a>(rest: &[(&'a str, &'a [(&'a str, f32)])]) -> Vec<(&'a str, &'a [(&'a str, f32)])> {
-    WANDERS.iter().chain(rest).copied().collect()
-}
-
-/// A folder with a model that follows `script`.
-fn model(script: Script<'_>) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let from = golden("llama");
-    for file in ["config.json", "tokenizer.json"] {
-        std::fs::copy(from.join(file), folder.path().join(file)).unwrap();
-    }
-    let config = std::fs::read(from.join("tokenizer_config.json")).unwrap();
-    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
-    // A thinking prompt opens thinking, another closes it; enable_thinking is the switch.
-    config["chat_template"] = "{% for m in messages %}{{ '<|im_start|>' + m.content }}{% endfor %}\
-        {% if enable_thinking is defined and enable_thinking is false %}</think>\
-        {% else %}<think>{% endif %}"
-        .into();
-    let config = serde_json::to_vec(&config).unwrap();
-    std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
-
-    let checkpoint = formats::open(&from).unwrap();
-    let vocabulary = Vocabulary::read(&from, &checkpoint.text, "llama").unwrap();
-    let id = |text: &str| -> usize {
-        let tokenizer = &vocabulary.tokenizer;
-        let added = tokenizer.added(text).map(|id| id as usize);
-        added.unwrap_or_else(|| {
-            let ids = tokenizer.encode_text(text).unwrap();
-            assert_eq!(ids.len(), 1, "{text:?} is not a token");
-            ids[0] as usize
-        })
-    };
-    let names = checkpoint.weights.names();
-    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = names
-        .iter()
-        .map(|&name| {
-            let tensor = checkpoint.weights.tensor(name).unwrap();
-            (name.to_string(), tensor.shape.clone(), tensor.to_f32())
-        })
-        .collect();
-    for (name, shape, values) in &mut tensors {
-        let dim = *shape.last().unwrap();
-        let scale = (dim as f32).sqrt();
-        if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") {
-            values.fill(0.0);
-        } else if name == "model.norm.weight" {
-            values.fill(1.0);
-        } else if name == "model.embed_tokens.weight" {
-            // Token t is the unit of its class; the norm makes it √D long.
-            values.fill(0.0);
-            for token in 0..shape[0] {
-                let class = script.iter().position(|(from, _)| id(from) == token);
-                values[token * dim + class.map_or(0, |class| class + 1)] = 1.0;
-            }
-        } else if name == "lm_head.weight" {
-            // The likelihood of whatever is not named: e^-30.
-            values.fill(-30.0 / scale);
-            values[id(END) * dim] = 0.0;
-            for (class, (_, follows)) in script.iter().enumerate() {
-                for (to, p) in *follows {
-                    values[id(to) * dim + class + 1] = p.ln() / scale;
-                }
-            }
-        }
-    }
-    let layouts: Vec<TensorLayout> = tensors
-        .iter()
-        .map(|(name, shape, _)| {
-            let (name, shape) = (name.clone(), shape.clone());
-            TensorLayout { name, quant: QuantType::F32, shape }
-        })
-        .collect();
-    let path = folder.path().join("model.safetensors");
-    formats::safetensors::write(&path, &layouts, |layout, out| {
-        let tensor = tensors.iter().find(|tensor| tensor.0 == layout.name).unwrap();
-        let bytes: Vec<u8> = tensor.2.iter().flat_map(|x| x.to_le_bytes()).collect();
-        out.write_all(&bytes)
-    })
-    .unwrap();
-    folder
-}
-
-fn options(sequences_max: usize) -> Options {
-    Options { sequences_max, context: Some(256), threads: Some(2), ..Options::default() }
-}
-
-fn load(folder: &Path, options: &Options) -> Loaded {
-    Loaded::open(folder, options, &|_, _| ()).unwrap()
-}
-
-/// Small numbers, so that a context of 256 has room for all of it.
-fn thresholds() -> Thresholds {
-    Thresholds { short_tokens: 12, trial_every: 16, trials_agree: 2, ..Thresholds::default() }
-}
-
-/// `question` asked in `think`.
-fn ask(vocabulary: &Vocabulary, question: &str, think: Think, seed: u64) -> Request {
-    ask_by(vocabulary, question, think, seed, thresholds())
-}
-
-fn ask_by(
-    vocabulary: &Vocabulary,
-    question: &str,
-    think: Think,
-    seed: u64,
-    thresholds: Thresholds,
-) -> Request {
-    let messages = vec![Message::new(Role::User, question)];
-    let conversation = Conversation { messages, tools: Vec::new() };
-    let (prompt, mut start) = vocabulary.prompt(&conversation, think, 0).unwrap();
-    if let Some(auto) = start.as_mut().and_then(|start| start.auto.as_mut()) {
-        Arc::get_mut(auto).unwrap().thresholds = thresholds;
-    }
-    Request {
-        prompt,
-        max_tokens: 170,
-        params: PartialParams::default().fill(seed).unwrap(),
-        think: start,
-        stops: Vec::new(),
-        ignore_stops: false,
-        grammar: None,
-        prompt_logprobs: None,
-        min_tokens: 0,
-        shown_controls: Vec::new(),
-        logprobs: Some(0),
-        priority: Priority::Normal,
-        client: ClientId(0),
-        salt: 0,
-        expires: None,
-    }
-}
-
-/// All that was told of one answer.
-#[derive(Debug)]
-struct Outcome {
-    /// Ids with their places and the bits of their log-probabilities.
-    tokens: Vec<(u32, Place, u32)>,
-    trials: Vec<TrialAnswer>,
-    thinking: String,
-    answer: String,
-    finish: Finish,
-    usage: Usage,
-}
-
-impl Outcome {
-    fn collect(events: &Receiver<Event>) -> Outcome {
-        let (mut tokens, mut trials) = (Vec::new(), Vec::new());
-        let (mut thinking, mut answer) = (String::new(), String::new());
-        loop {
-            let (pieces, end) = match events.try_recv().expect("an answer has an end") {
-                Event::Started { .. } | Event::Prompt(_) => continue,
-                Event::Trial(trial) => {
-                    trials.push(trial);
-                    continue;
-                }
-                Event::Token(token) => {
-                    let bits = token.logprob.unwrap_or(0.0).to_bits();
-                    tokens.push((token.id, token.place, bits));
-                    (token.pieces, None)
-                }
-                Event::Finished { finish, usage, pieces } => (pieces, Some((finish, usage))),
-            };
-            for piece in pieces {
-                match piece {
-                    Piece::Thinking(text) => thinking += &text,
-                    Piece::Answer(text) => answer += &text,
-                }
-            }
-            if let Some((finish, usage)) = end {
-                return Outcome { tokens, trials, thinking, answer, finish, usage };
-            }
-        }
-    }
-
-    /// What must not depend on company, guesses or memory.
-    fn same(&self) -> impl PartialEq + std::fmt::Debug + use<> {
-        let report = self.usage.auto.map(|report| {
-            let short = report.short.map(|it| (it.tokens, it.mean.to_bits(), it.min.to_bits()));
-            let p_end = report.p_end.to_bits();
-            (report.thinks, report.why, p_end, short, report.trials, report.extra_tokens)
-        });
-        let trials: Vec<_> =
-            self.trials.iter().map(|t| (t.after, t.line.clone(), t.mean.to_bits())).collect();
-        let texts = (self.thinking.clone(), self.answer.clone());
-        (self.tokens.clone(), texts, report, trials, self.usage.ended_by)
-    }
-}
-
-fn step(core: &mut Core) -> Progress {
-    core.step(|| Micros(0))
-}
-
-fn sinks(n: usize) -> (Vec<Sink>, Vec<Receiver<Event>>) {
-    let pair = |_| {
-        let (sender, receiver) = channel();
-        let sink: Sink = Box::new(move |event| sender.send(event).is_ok());
-        (sink, receiver)
-    };
-    (0..n).map(pair).unzip()
-}
-
-/// Runs requests to their ends; each joins so many steps after the one before.
-fn run(core: &mut Core, requests: Vec<Request>, apart: usize) -> Vec<Outcome> {
-    let mut events = Vec::new();
-    for (i, request) in requests.into_iter().enumerate() {
-        let (sinks, mut receivers) = sinks(1);
-        core.submit(RequestId(i as u64), request, sinks, Micros(0));
-        events.append(&mut receivers);
-        for _ in 0..apart {
-            step(core);
-        }
-    }
-    let mut steps = 0;
-    while step(core) == Progress::Stepped {
-        steps += 1;
-        assert!(steps < 20_000, "it does not end");
-    }
-    assert_eq!(core.statistics().n_running, 0);
-    assert_eq!(core.statistics().n_pages_used, 0);
-    events.iter().map(Outcome::collect).collect()
-}
-
-fn answer(folder: &Path, think: Think) -> Outcome {
-    let loaded = load(folder, &options(1));
-    let request = ask(&loaded.vocabulary.clone(), "Hello", think, 7);
-    run(&mut Core::new(loaded).unwrap(), vec![request], 0).remove(0)
-}
+use asking::{
+    Outcome, answer, ask, ask_by, load, options, questions, run, sinks, step, thresholds,
+};
+use scripted::{CUE, END, golden, mixed, model, script, unsure};
 
 #[test]
 fn a_model_that_would_not_think_gets_no_thinking() {
@@ -330,21 +82,9 @@ fn a_short_answer_that_is_sure_is_the_answer() {
     assert!(matches!(outcome.finish, Finish::StopString(stop) if stop == "I"));
 }
 
-/// Short answers guess, trials know.
-fn unsure() -> tempfile::TempDir {
-    model(&script(&[
-        ("<think>", &[("a", 0.999), ("</think>", 0.001)]),
-        ("</think>", &[("H", 0.4), ("I", 0.3), ("4", 0.3)]),
-        ("H", &[(END, 0.6), ("I", 0.4)]),
-        ("I", &[(END, 0.6), ("H", 0.4)]),
-        ("4", &[(END, 0.999), ("H", 0.001)]),
-        (CUE, &[("4", 0.99), ("H", 0.01)]),
-    ]))
-}
-
 #[test]
 fn an_unsure_answer_is_thought_over_until_trials_agree() {
-    let folder = unsure();
+    let folder = model(&unsure());
     let outcome = answer(folder.path(), Think::Auto);
     let report = outcome.usage.auto.unwrap();
     assert_eq!((report.thinks, report.why), (true, Why::Unsure), "{outcome:?}");
@@ -390,7 +130,7 @@ fn a_model_that_ends_its_answer_while_it_thinks_still_answers() {
 
 #[test]
 fn trials_that_differ_or_doubt_end_nothing() {
-    let folder = unsure();
+    let folder = model(&unsure());
     let loaded = load(folder.path(), &options(1));
     let never = Thresholds { trial_mean: 0.1, ..thresholds() };
     let asked = ask_by(&loaded.vocabulary.clone(), "Hello", Think::Auto, 7, never);
@@ -424,7 +164,7 @@ fn a_short_answer_without_an_end_is_given_up_at_its_bound() {
 
 #[test]
 fn the_answer_s_part_is_kept_exactly_guessed_or_not_and_for_each_of_several() {
-    let folder = unsure();
+    let folder = model(&unsure());
     let mut all = Vec::new();
     for speculate in [Speculate::Off, Speculate::Ngram] {
         let loaded = load(folder.path(), &Options { speculate, ..options(4) });
@@ -448,25 +188,10 @@ fn the_answer_s_part_is_kept_exactly_guessed_or_not_and_for_each_of_several() {
     assert_eq!(all[0], all[1]);
 }
 
-/// Questions that take every course, some of them at once.
-fn questions(vocabulary: &Vocabulary) -> Vec<Request> {
-    let asked = |(i, question): (usize, &str)| ask(vocabulary, question, Think::Auto, i as u64);
-    let texts =
-        ["Hello", "What is it?", "Hello", "A longer question than the others", "?", "a b c"];
-    texts.into_iter().enumerate().map(asked).collect()
-}
-
 #[test]
 fn company_guesses_and_a_full_cache_change_nothing() {
-    let mixed = model(&script(&[
-        ("<think>", &[("a", 0.9), ("</think>", 0.1)]),
-        ("</think>", &[("H", 0.95), ("I", 0.05)]),
-        ("H", &[("I", 0.93), (END, 0.07)]),
-        ("I", &[(END, 0.95), ("H", 0.05)]),
-        (CUE, &[("4", 0.97), ("H", 0.03)]),
-        ("4", &[(END, 0.97), ("\n", 0.03)]),
-    ]));
-    let folders = [unsure().keep(), mixed.keep(), golden("qwen3"), golden("deepseek_v3")];
+    let mixed = model(&mixed());
+    let folders = [model(&unsure()).keep(), mixed.keep(), golden("qwen3"), golden("deepseek_v3")];
     let mut courses = std::collections::BTreeSet::new();
     for folder in &folders {
         let alone: Vec<Outcome> = questions(&load(folder, &options(1)).vocabulary)
@@ -508,7 +233,7 @@ fn company_guesses_and_a_full_cache_change_nothing() {
 
 #[test]
 fn several_answers_each_take_the_course_that_their_seed_takes_alone() {
-    let folder = unsure();
+    let folder = model(&unsure());
     for path in [folder.path(), &golden("qwen3")] {
         let vocabulary = load(path, &options(1)).vocabulary;
         let (sinks, events) = sinks(4);
@@ -529,7 +254,7 @@ fn several_answers_each_take_the_course_that_their_seed_takes_alone() {
 
 #[test]
 fn wherever_it_is_cancelled_nothing_is_left() {
-    let folder = unsure();
+    let folder = model(&unsure());
     let vocabulary = load(folder.path(), &options(1)).vocabulary;
     let mut core = Core::new(load(folder.path(), &options(4))).unwrap();
     for n_steps in 0..90 {
@@ -576,4 +301,25 @@ fn a_model_without_thinking_answers_as_it_is() {
     let outcome = run(&mut Core::new(loaded).unwrap(), vec![asked], 0).remove(0);
     assert!(outcome.usage.auto.is_none() && outcome.usage.thinking_tokens == 0);
     assert!(!outcome.answer.is_empty());
+}
+
+#[test]
+fn whoever_panics_while_it_is_decided_leaves_nothing_and_the_others_alone() {
+    let folder = model(&unsure());
+    let vocabulary = load(folder.path(), &options(1)).vocabulary;
+    let mut core = Core::new(load(folder.path(), &options(4))).unwrap();
+    let well = run(&mut core, vec![ask(&vocabulary, "Hello", Think::Auto, 7)], 0).remove(0);
+    let n_events = well.tokens.len() + well.trials.len() + 2;
+    for falls_at in 0..n_events {
+        let mut n = 0;
+        let falls = Box::new(move |_| {
+            assert_ne!(n, falls_at, "a fault that this test puts in");
+            n += 1;
+            true
+        });
+        let asked = ask(&vocabulary, "Hello", Think::Auto, 7);
+        core.submit(RequestId(100), asked, vec![falls], Micros(0));
+        let other = run(&mut core, vec![ask(&vocabulary, "Hello", Think::Auto, 7)], 0).remove(0);
+        assert_eq!(well.same(), other.same(), "beside one that panics at event {falls_at}");
+    }
 }
