@@ -11,6 +11,7 @@ mod clients;
 mod fetch;
 mod floors;
 mod golden;
+mod kills;
 mod page;
 mod peers;
 mod tidy;
@@ -32,7 +33,9 @@ usage: cargo xtask COMMAND
   floors              a crate depends on crates of lower floors only
   fetch NAME...|all   brings what tests read or run into models/
   golden [NAME...]    says how fixtures are made, or makes some of them anew
-  peers [FLAGS]       ruminate beside llama.cpp: docs/peers.md, docs/numerics.md";
+  kills [FLAGS]       training, killed --count 200 times at random moments: the same weights
+  peers [FLAGS]       ruminate beside llama.cpp: docs/peers.md, docs/numerics.md; with --only
+                      training beside PyTorch";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +58,7 @@ fn run(root: &Path, args: &[&str]) -> anyhow::Result<()> {
         ["floors"] => floors::run(root),
         ["fetch", names @ ..] if !names.is_empty() => fetch::run(root, names),
         ["golden", names @ ..] => golden::run(root, names),
+        ["kills", rest @ ..] => kills::run(root, rest),
         ["peers", rest @ ..] => peers::run(root, rest),
         _ => bail!("{USAGE}"),
     }

@@ -178,6 +178,28 @@ fn a_flipped_byte_is_named_and_an_older_checkpoint_is_used_only_when_told() {
 }
 
 #[test]
+fn a_page_that_others_could_reach_is_refused_unless_asked_for() {
+    let desk = Desk::new();
+    let config = desk.config("rl", 1);
+    let open = run(train("rl", &config, "1").args(["--page", "0.0.0.0:0"]), "");
+    assert_eq!(open.code, Some(2), "{}", open.err);
+    assert!(open.err.contains("can be reached from other machines: say --page-open"), "{open:?}");
+    assert!(!desk.path("rl").exists(), "nothing was begun");
+    let asked = run(train("rl", &config, "1").args(["--page", "0.0.0.0:0", "--page-open"]), "");
+    assert_eq!(asked.code, Some(0), "{}", asked.err);
+    assert!(asked.err.contains("the run's page is at http://0.0.0.0:"), "{}", asked.err);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let config = desk.path("paged.toml");
+    std::fs::write(&config, text + "[log]\npage = \"127.0.0.1:0\"\n").unwrap();
+    let paged = run(&mut train("rl", &config, "1"), "");
+    assert!(paged.err.contains("the run's page is at http://127.0.0.1:"), "{}", paged.err);
+    let about = std::fs::read_to_string(desk.path("rl").join("run.json")).unwrap();
+    assert_eq!(about.trim(), "{\"kind\":\"rl\",\"steps\":1}");
+    let no_run = run(ruminate().args(["train", "page", "/nonexistent"]), "");
+    assert_eq!(no_run.code, Some(2), "{}", no_run.err);
+}
+
+#[test]
 fn a_screen_is_a_table_and_a_fault_is_one_line() {
     let desk = Desk::new();
     let config = desk.config("a", 2);

@@ -1,17 +1,24 @@
 //! Speed of a training pass, forward and backward, beside the f32 roof of this machine.
 //!
 //! `cargo run --release -p ruminate-model --example learning -- [THREADS] [RUNS] [checkpointing]`
+//!
+//! With `small` only the small case; with `paced` it says `ready NAME` and runs when it gets an
+//! empty line, which it answers with `took FORWARD ALL ROOF`: seconds, and GFLOP/s of f32 that the
+//! machine reached right after. `next` goes on to the next case.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its rows")]
 
 use std::collections::BTreeSet;
+use std::io::{self, BufRead};
 use std::time::Instant;
 
 use formats::{Random, TensorLayout};
+use panels::peak::Peak;
 use par::Pool;
 use quant::QuantType;
 use ruminate_model::learn::{LearnOptions, Learner, Sequences};
 use ruminate_model::{Decoder, KvType, Limits};
+use simd::Best;
 use spec::{Config, Dialect, ModelSpec, Value};
 
 /// A model of Llama's kind, and a batch for it.
@@ -60,10 +67,10 @@ fn main() {
     let number = |i: usize, or| args.get(i).and_then(|n| n.parse().ok()).unwrap_or(or);
     let (pool, runs) = (Pool::new(number(0, Pool::threads_available())), number(1, 3));
     let checkpointing = args.iter().any(|arg| arg == "checkpointing");
-    for case in
-        CASES.iter().filter(|case| !args.contains(&String::from("small")) || case.n_layers < 10)
-    {
-        run(&pool, case, runs, checkpointing);
+    let (small, paced) = (args.iter().any(|arg| arg == "small"), args.iter().any(|a| a == "paced"));
+    for case in CASES.iter().filter(|case| !small || case.n_layers < 10) {
+        let mut school = School::new(&pool, case, checkpointing);
+        if paced { school.run_when_told(&pool) } else { school.run(&pool, case, runs) }
     }
 }
 
@@ -122,49 +129,77 @@ fn layouts(case: &Case) -> Vec<TensorLayout> {
     all
 }
 
-fn run(pool: &Pool, case: &Case, runs: usize, checkpointing: bool) {
-    let weights = Random::new(1, layouts(case));
-    let what = (spec(case), Dialect::HuggingFace);
-    let limits = Limits { tokens_per_step: 64, logits_per_step: 64 };
-    let decoder = Decoder::load(&weights, what.clone(), limits, pool, &|_| ());
-    let mut decoder = decoder.expect("all weights are made up");
-    let options = LearnOptions { adapters: None, checkpointing, kv_type: KvType::F32 };
-    let mut learner = Learner::load(pool, &weights, what, options).expect("the same weights");
-    learner.publish(pool, &mut decoder);
-    let mut sequences = Sequences::new(1.0);
-    for s in 0..case.n_sequences {
-        // One token more: the last one is predicted and not read.
-        let token = |i: usize| ((i * 7_919 + s * 104_729) % case.vocab) as u32;
-        let tokens: Vec<u32> = (0..=case.len).map(token).collect();
-        let is_target: Vec<bool> = (0..=case.len).map(|i| i > 0).collect();
-        sequences.push(&tokens, &is_target);
+/// A model in training, and what it learns.
+struct School {
+    name: &'static str,
+    decoder: Decoder,
+    learner: Learner,
+    sequences: Sequences,
+}
+
+impl School {
+    fn new(pool: &Pool, case: &Case, checkpointing: bool) -> School {
+        let weights = Random::new(1, layouts(case));
+        let what = (spec(case), Dialect::HuggingFace);
+        let limits = Limits { tokens_per_step: 64, logits_per_step: 64 };
+        let decoder = Decoder::load(&weights, what.clone(), limits, pool, &|_| ());
+        let mut decoder = decoder.expect("all weights are made up");
+        let options = LearnOptions { adapters: None, checkpointing, kv_type: KvType::F32 };
+        let learner = Learner::load(pool, &weights, what, options).expect("the same weights");
+        learner.publish(pool, &mut decoder);
+        let mut sequences = Sequences::new(1.0);
+        for s in 0..case.n_sequences {
+            // One token more: the last one is predicted and not read.
+            let token = |i: usize| ((i * 7_919 + s * 104_729) % case.vocab) as u32;
+            let tokens: Vec<u32> = (0..=case.len).map(token).collect();
+            let is_target: Vec<bool> = (0..=case.len).map(|i| i > 0).collect();
+            sequences.push(&tokens, &is_target);
+        }
+        School { name: case.name, decoder, learner, sequences }
     }
-    let n = sequences.n_targets();
-    let (slopes, flat) = (vec![-1.0 / n as f32; n], vec![0.0; n]);
-    let mut best = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..=runs {
+
+    /// The seconds of a forward pass, and of it with its backward pass.
+    fn pass(&mut self, pool: &Pool) -> (f64, f64) {
+        let School { decoder, learner, sequences, .. } = self;
+        let n = sequences.n_targets();
+        let (slopes, flat) = (vec![-1.0 / n as f32; n], vec![0.0; n]);
         learner.zero_gradients();
         let start = Instant::now();
-        learner.forward(pool, &decoder, &sequences).expect("finite numbers");
+        learner.forward(pool, decoder, sequences).expect("finite numbers");
         let forward = start.elapsed().as_secs_f64();
-        learner.backward(pool, &decoder, &slopes, &flat).expect("finite numbers");
-        let all = start.elapsed().as_secs_f64();
-        if all < best.1 {
-            best = (forward, all);
+        learner.backward(pool, decoder, &slopes, &flat).expect("finite numbers");
+        (forward, start.elapsed().as_secs_f64())
+    }
+
+    fn run_when_told(&mut self, pool: &Pool) {
+        println!("ready {}", self.name);
+        for line in io::stdin().lock().lines() {
+            if line.expect("lines of text") == "next" {
+                return;
+            }
+            let (forward, all) = self.pass(pool);
+            let roof = Peak::Float.measure(Best::detect(), pool) / 1e9;
+            println!("took {forward} {all} {roof}");
         }
     }
-    let parameters = case.n_layers
-        * (2 * case.dim * case.dim
-            + 2 * case.dim * case.dim / case.n_heads * case.n_kv_heads
-            + 3 * case.dim * case.hidden)
-        + case.vocab * case.dim;
-    let gflops = 6.0 * (parameters * n) as f64 / best.1 / 1e9;
-    println!(
-        "{:24} t={}  {:7.0} tok/s  forward {:5.2} s  backward {:5.2} s  {gflops:5.0} GFLOP/s",
-        case.name,
-        pool.threads(),
-        n as f64 / best.1,
-        best.0,
-        best.1 - best.0,
-    );
+
+    fn run(&mut self, pool: &Pool, case: &Case, runs: usize) {
+        let passes = (0..=runs).map(|_| self.pass(pool));
+        let best = passes.min_by(|a, b| a.1.total_cmp(&b.1)).expect("one run at least");
+        let n = self.sequences.n_targets();
+        let parameters = case.n_layers
+            * (2 * case.dim * case.dim
+                + 2 * case.dim * case.dim / case.n_heads * case.n_kv_heads
+                + 3 * case.dim * case.hidden)
+            + case.vocab * case.dim;
+        let gflops = 6.0 * (parameters * n) as f64 / best.1 / 1e9;
+        println!(
+            "{:24} t={}  {:7.0} tok/s  forward {:5.2} s  backward {:5.2} s  {gflops:5.0} GFLOP/s",
+            self.name,
+            pool.threads(),
+            n as f64 / best.1,
+            best.0,
+            best.1 - best.0,
+        );
+    }
 }

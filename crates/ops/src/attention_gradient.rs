@@ -108,9 +108,6 @@ pub fn sum_shared(pool: &Pool, out: &mut [f32], parts: &[f32], shape: Shape, dim
 /// A thread's room for one block.
 #[derive(Default)]
 struct Buffers {
-    /// Keys and values turned: (K, n), (value, n)
-    keys: Vec<f32>,
-    values: Vec<f32>,
     /// (queries, seen)
     p: Vec<f32>,
     ds: Vec<f32>,
@@ -143,16 +140,6 @@ impl<'a> Rows<'a> {
 
     fn row(self, i: usize, dim: usize) -> &'a [f32] {
         &self.data[i * self.stride..][..dim]
-    }
-
-    /// out (dim, n)
-    fn turn(self, out: &mut Vec<f32>, n: usize, dim: usize) {
-        out.resize(dim * n, 0.0);
-        for i in 0..n {
-            for (j, x) in self.row(i, dim).iter().enumerate() {
-                out[j * n + i] = *x;
-            }
-        }
     }
 }
 
@@ -188,9 +175,7 @@ impl<'a> Head<'a> {
         buffers: &mut Buffers,
     ) {
         let Shape { head_dim, value_dim, .. } = self.shape;
-        let Buffers { keys, values, p, ds } = buffers;
-        self.k.turn(keys, self.n, head_dim);
-        self.v.turn(values, self.n, value_dim);
+        let Buffers { p, ds } = buffers;
         for i in 0..self.n {
             dk.row_mut(i).fill(0.0);
             dv.row_mut(i).fill(0.0);
@@ -201,9 +186,9 @@ impl<'a> Head<'a> {
             let seen = first + len;
             p.resize(len * seen, 0.0);
             ds.resize(len * seen, 0.0);
-            let sides = (self.q.view(first), View::rows(keys, self.n));
+            let sides = (self.q.view(first), self.k.view(0).turned());
             gemm_strip(best, &mut Strip::whole(p, seen), sides, fresh(head_dim));
-            let sides = (self.dy.view(first), View::rows(values, self.n));
+            let sides = (self.dy.view(first), self.v.view(0).turned());
             gemm_strip(best, &mut Strip::whole(ds, seen), sides, fresh(value_dim));
             for i in 0..len {
                 let (y, dy) = (self.y.row(first + i, value_dim), self.dy.row(first + i, value_dim));

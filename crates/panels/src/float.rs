@@ -14,6 +14,7 @@ use crate::PANEL_ROWS;
 use crate::coded::{Tile, vectors};
 use crate::matrix::F8_BLOCK;
 use crate::run::AHEAD_BYTES;
+use crate::tile::Columns;
 
 /// A run of k of one panel.
 pub(crate) trait Floats: Copy {
@@ -28,6 +29,15 @@ pub(crate) trait Floats: Copy {
 
     /// Asks for the weights that lie [`AHEAD_BYTES`] behind those of one k.
     fn prefetch<I: Isa>(self, isa: I, k: usize);
+
+    /// All of it, if it's f32 as it lies.
+    #[inline(always)]
+    fn columns<'a>(self) -> Option<&'a Columns>
+    where
+        Self: 'a,
+    {
+        None
+    }
 }
 
 /// (K, 16) of f32.
@@ -53,6 +63,14 @@ pub(crate) struct Eighth<'a> {
 }
 
 impl Floats for Wide<'_> {
+    #[inline(always)]
+    fn columns<'a>(self) -> Option<&'a Columns>
+    where
+        Self: 'a,
+    {
+        Some(self.0)
+    }
+
     #[inline(always)]
     fn len(self) -> usize {
         self.0.len()
@@ -160,7 +178,7 @@ pub(crate) type Scratch = [[f32; PANEL_ROWS]; RUN_LEN];
 
 /// out (len, 16) = the run in f32.
 #[inline(always)]
-pub(crate) fn widen<I: Isa, W: Floats>(isa: I, weights: W, out: &mut Scratch) {
+pub(crate) fn widen<I: Isa, W: Floats>(isa: I, weights: W, out: &mut [[f32; PANEL_ROWS]]) {
     for (k, out) in out[..weights.len()].iter_mut().enumerate() {
         weights.prefetch(isa, k);
         for v in 0..vectors::<I>() {
@@ -178,10 +196,10 @@ pub(crate) fn add_to<I: Isa, W: Floats, const P: usize, const T: usize>(
     acc: &mut [Tile<I::F32, T>; P],
 ) {
     let len = weights[0].len();
-    let x = x.map(
-        #[inline(always)]
-        |x| &x[..len],
-    );
+    let mut x = x;
+    for t in 0..T {
+        x[t] = &x[t][..len];
+    }
     for k in 0..len {
         for p in 0..P {
             // Of more tokens the first ones have brought what the others read.

@@ -8,12 +8,11 @@
 //! go on in a later call: the gradient of a weight has the same bits however its tokens were spread
 //! over calls, and whatever the number of threads.
 
-use std::cell::RefCell;
-
 use par::{Pool, Strip, Tiles};
 use simd::{Best, Isa, Kernel, dispatch};
 
-use crate::Start;
+use crate::tile::{self, COPIED, Columns, Left, Packing, Sides, TURNED};
+use crate::{PANEL_ROWS, Start};
 
 /// A matrix in memory: element (i, j) lies at `i · row + j · column`.
 #[derive(Clone, Copy)]
@@ -55,18 +54,6 @@ impl<'a> View<'a> {
     }
 }
 
-/// Rows of a task at most: their part of a run stays in the second cache.
-const ROWS: usize = 192;
-/// Columns of a task at most.
-const COLUMNS: usize = 256;
-/// k that are packed at a time.
-const RUN: usize = 256;
-/// The widest tile: two vectors of the widest ISA.
-const WIDTH_MAX: usize = 32;
-/// Rows of a tile where there are registers enough, and where there are half of them.
-const TALL: usize = 12;
-const SHORT: usize = TALL / 2;
-
 /// c (M, N) += a (M, K) · b (K, N), or = if `start` is zero.
 ///
 /// Panics if c isn't whole rows, or a or b is smaller than c and `k` say.
@@ -95,12 +82,10 @@ pub fn gemm_on(
         return;
     }
     let m = c.len() / n;
-    let runs = m.div_ceil(ROWS);
-    let rows = m.div_ceil(runs).next_multiple_of(TALL);
+    let left = if a.row == 1 { COPIED } else { TURNED };
+    let right = if b.column == 1 { COPIED } else { TURNED };
+    let (rows, columns) = tile::task(m, n, pool.threads(), Packing { left, right });
     let ends: Vec<usize> = (1..=m.div_ceil(rows)).map(|i| (i * rows).min(m)).collect();
-    // Narrow strips where there would be too few tasks to share.
-    let per_run = (4 * pool.threads()).div_ceil(ends.len());
-    let columns = n.div_ceil(per_run).next_multiple_of(WIDTH_MAX).clamp(2 * WIDTH_MAX, COLUMNS);
     let strips = n.div_ceil(columns);
     pool.for_parts(Tiles::new(c, n, columns, &ends), |task, mut c| {
         let a = a.from(task / strips * rows, 0);
@@ -114,294 +99,98 @@ pub fn gemm_on(
 ///
 /// Panics if a or b is smaller than the strip and `k` say.
 pub fn gemm_strip(best: Best, c: &mut Strip<'_>, (a, b): (View<'_>, View<'_>), how: Gemm) {
-    thread_local! {
-        static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
     let (m, n) = (c.rows(), c.width());
     a.check(m, how.k);
     b.check(how.k, n);
-    if how.start == Start::Zero {
-        (0..m).for_each(|i| c.row_mut(i).fill(0.0));
-    }
-    PACKED.with_borrow_mut(|packed| dispatch(best, Product { c, a, b, k: how.k, packed }));
+    dispatch(best, Product { c, a, b, how });
 }
+
+/// Rows before one is copied, it is asked for: it begins on a page of its own.
+const AHEAD: usize = 16;
 
 struct Product<'a, 'c> {
     c: &'a mut Strip<'c>,
     a: View<'a>,
     b: View<'a>,
-    k: usize,
-    /// Room for a run of a, if it is packed.
-    packed: &'a mut Vec<f32>,
-}
-
-/// Columns of a tile.
-const fn width<I: Isa>() -> usize {
-    2 * I::LANES
-}
-
-/// Rows of a tile: what registers hold beside two vectors of b and one of a.
-const fn tall<I: Isa>() -> usize {
-    if I::LANES == 16 { TALL } else { SHORT }
+    how: Gemm,
 }
 
 impl Kernel for Product<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(mut self, isa: I) {
-        let (m, n) = (self.c.rows(), self.c.width());
-        let mut b = [0.0; RUN * WIDTH_MAX];
-        // Rows of a that lie along k are read where they are; others are packed tile by tile.
-        let is_packed = self.a.column != 1;
-        for from in (0..self.k).step_by(RUN) {
-            let len = RUN.min(self.k - from);
-            if is_packed {
-                self.pack_left::<I>(from, len);
-            }
-            for column in (0..n).step_by(width::<I>()) {
-                let columns = width::<I>().min(n - column);
-                let b = &mut b[..len * width::<I>()];
-                let right = self.b.from(from, column);
-                if right.column == 1 && columns == width::<I>() {
-                    copy_right(isa, b, right);
-                } else {
-                    pack_right(b, width::<I>(), right, columns);
-                }
-                let mut row = 0;
-                while row < m {
-                    let left = m - row;
-                    let at = At { row, from, len, column, columns };
-                    row += match left {
-                        _ if const { I::LANES == 16 } && left >= TALL => {
-                            self.tile::<I, TALL>(isa, b, at, is_packed)
-                        }
-                        _ if const { I::VECTORS } && left >= SHORT => {
-                            self.tile::<I, SHORT>(isa, b, at, is_packed)
-                        }
-                        _ if const { I::VECTORS } && left >= 2 => {
-                            self.tile::<I, 2>(isa, b, at, is_packed)
-                        }
-                        _ => self.tile::<I, 1>(isa, b, at, is_packed),
-                    };
-                }
-            }
-        }
+    fn run<I: Isa>(self, isa: I) {
+        let Product { c, a, b, how } = self;
+        let sides = Views { a, b, columns: c.width() };
+        tile::product(isa, c, &sides, (how.k, how.start));
     }
 }
 
-/// Where a tile lies.
-#[derive(Clone, Copy)]
-struct At {
-    row: usize,
-    /// The run of k.
-    from: usize,
-    len: usize,
-    column: usize,
+/// Two plain matrices.
+struct Views<'a> {
+    a: View<'a>,
+    b: View<'a>,
+    /// Of b.
     columns: usize,
 }
 
-impl Product<'_, '_> {
-    /// packed (rows, len) = a run of a: groups of a tile's rows side by side, (len, group).
+impl Sides for Views<'_> {
     #[inline(always)]
-    fn pack_left<I: Isa>(&mut self, from: usize, len: usize) {
-        let m = self.c.rows();
-        self.packed.resize(m.max(ROWS) * RUN, 0.0);
-        let mut row = 0;
-        while row < m {
-            let rows = group::<I>(m - row);
-            let a = self.a.from(row, from);
-            let out = &mut self.packed[row * len..][..rows * len];
-            match (a.row, rows) {
-                // Of a known length, so that no row is a call.
-                (1, TALL) => copy_left::<TALL>(out, a),
-                (1, SHORT) => copy_left::<SHORT>(out, a),
-                _ => {
-                    for (k, out) in out.chunks_exact_mut(rows).enumerate() {
-                        out.iter_mut().enumerate().for_each(|(i, out)| *out = a.at(i, k));
-                    }
+    fn left<I: Isa>(&self, isa: I, out: Left<'_>, row: usize, from: usize) {
+        let a = self.a.from(row, from);
+        if a.row == 1 {
+            out.copy::<I>(
+                #[inline(always)]
+                |k| {
+                    isa.prefetch(a.data, (k + AHEAD) * a.column);
+                    &a.data[k * a.column..]
+                },
+            );
+        } else {
+            assert_eq!(a.column, 1, "rows or columns lie side by side");
+            out.turn(
+                isa,
+                #[inline(always)]
+                |i| &a.data[i * a.row..],
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn make<I: Isa>(&self, isa: I, out: &mut Columns, len: usize, from: usize) {
+        let b = self.b.from(from, 0);
+        let whole = self.columns / PANEL_ROWS;
+        if b.column == 1 {
+            // Row after row: a panel's part of each lies on a page of its own.
+            for k in 0..len {
+                let row = b.data[k * b.row..][..self.columns].as_chunks().0;
+                for (panel, part) in row.iter().enumerate() {
+                    out[panel * len + k] = *part;
                 }
             }
-            row += rows;
-        }
-    }
-
-    /// One tile of T rows: returns T.
-    #[inline(always)]
-    fn tile<I: Isa, const T: usize>(
-        &mut self,
-        isa: I,
-        b: &[f32],
-        at: At,
-        is_packed: bool,
-    ) -> usize {
-        let mut sums = [[0.0; WIDTH_MAX]; T];
-        let is_whole = at.columns == width::<I>();
-        for t in 0..T {
-            let row = &self.c.row_mut(at.row + t)[at.column..][..at.columns];
-            if is_whole {
-                move_row(isa, &mut sums[t], row);
-            } else {
-                sums[t][..at.columns].copy_from_slice(row);
-            }
-        }
-        if is_packed {
-            let left = &self.packed[at.row * at.len..][..T * at.len];
-            isa.outline(
-                #[inline(always)]
-                |isa| multiply(isa, &mut sums, b, Packed(left.as_chunks().0)),
-            );
         } else {
-            let mut rows = [&[][..]; T];
-            for t in 0..T {
-                rows[t] = &self.a.data[(at.row + t) * self.a.row + at.from..][..at.len];
-            }
-            isa.outline(
-                #[inline(always)]
-                |isa| multiply(isa, &mut sums, b, Direct(rows, at.len)),
-            );
-        }
-        for t in 0..T {
-            let row = &mut self.c.row_mut(at.row + t)[at.column..][..at.columns];
-            if is_whole {
-                move_row(isa, row, &sums[t]);
-            } else {
-                row.copy_from_slice(&sums[t][..at.columns]);
+            assert_eq!(b.row, 1, "rows or columns lie side by side");
+            for (panel, out) in out.chunks_exact_mut(len).take(whole).enumerate() {
+                tile::turn::<I, PANEL_ROWS>(
+                    isa,
+                    out,
+                    #[inline(always)]
+                    |j| &b.data[(panel * PANEL_ROWS + j).min(self.columns - 1) * b.column..],
+                );
             }
         }
-        T
-    }
-}
-
-/// Rows of the tile that begins where `left` rows are left.
-#[inline(always)]
-fn group<I: Isa>(left: usize) -> usize {
-    match left {
-        _ if left >= tall::<I>() && I::VECTORS => tall::<I>(),
-        _ if left >= SHORT && I::VECTORS => SHORT,
-        _ if left >= 2 && I::VECTORS => 2,
-        _ => 1,
-    }
-}
-
-/// out = one row of a whole tile.
-#[inline(always)]
-fn move_row<I: Isa>(isa: I, out: &mut [f32], row: &[f32]) {
-    isa.store(isa.load(row), out);
-    isa.store(isa.load(&row[I::LANES..]), &mut out[I::LANES..]);
-}
-
-/// out (len, R) = rows 0..R of a, which lie side by side.
-#[inline(always)]
-fn copy_left<const R: usize>(out: &mut [f32], a: View<'_>) {
-    for (k, out) in out.as_chunks_mut::<R>().0.iter_mut().enumerate() {
-        *out = *a.data[k * a.column..].first_chunk().expect("checked at the start");
-    }
-}
-
-/// out (len, width) = whole rows of b.
-#[inline(always)]
-fn copy_right<I: Isa>(isa: I, out: &mut [f32], b: View<'_>) {
-    for (k, out) in out.chunks_exact_mut(width::<I>()).enumerate() {
-        move_row(isa, out, &b.data[k * b.row..]);
-    }
-}
-
-/// out (len, width) = columns of b, zeros past the last.
-#[inline(always)]
-fn pack_right(out: &mut [f32], width: usize, b: View<'_>, columns: usize) {
-    for (k, out) in out.chunks_exact_mut(width).enumerate() {
-        if b.column == 1 {
-            let row = &b.data[k * b.row..][..columns];
-            out[..columns].copy_from_slice(row);
-        } else {
-            (0..columns).for_each(|j| out[j] = b.at(k, j));
-        }
-        out[columns..].fill(0.0);
-    }
-}
-
-/// The rows of a tile's left side.
-trait Left<const T: usize> {
-    /// The same, of a length that the compiler sees.
-    fn trimmed(self) -> Self;
-    fn len(&self) -> usize;
-    fn get(&self, k: usize, t: usize) -> f32;
-}
-
-/// (T, len)
-struct Direct<'a, const T: usize>([&'a [f32]; T], usize);
-
-/// (len, T)
-struct Packed<'a, const T: usize>(&'a [[f32; T]]);
-
-impl<const T: usize> Left<T> for Direct<'_, T> {
-    #[inline(always)]
-    fn trimmed(self) -> Self {
-        let len = self.1;
-        let rows = self.0.map(
-            #[inline(always)]
-            |row| &row[..len],
-        );
-        Direct(rows, len)
-    }
-
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.1
-    }
-
-    #[inline(always)]
-    fn get(&self, k: usize, t: usize) -> f32 {
-        self.0[t][k]
-    }
-}
-
-impl<const T: usize> Left<T> for Packed<'_, T> {
-    #[inline(always)]
-    fn trimmed(self) -> Self {
-        self
-    }
-
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    #[inline(always)]
-    fn get(&self, k: usize, t: usize) -> f32 {
-        self.0[k][t]
-    }
-}
-
-/// sums (T, width) += a (T, len) · b (len, width).
-#[inline(always)]
-fn multiply<I: Isa, const T: usize>(
-    isa: I,
-    sums: &mut [[f32; WIDTH_MAX]; T],
-    b: &[f32],
-    a: impl Left<T>,
-) {
-    let a = a.trimmed();
-    let mut acc = [[isa.splat(0.0); 2]; T];
-    for t in 0..T {
-        for v in 0..2 {
-            acc[t][v] = isa.load(&sums[t][v * I::LANES..]);
-        }
-    }
-    for (k, b) in b.chunks_exact(width::<I>()).enumerate().take(a.len()) {
-        let b = [isa.load(b), isa.load(&b[I::LANES..])];
-        for t in 0..T {
-            let x = isa.splat(a.get(k, t));
-            for v in 0..2 {
-                acc[t][v] = isa.fma(x, b[v], acc[t][v]);
+        let rest = self.columns % PANEL_ROWS;
+        if rest > 0 {
+            for (k, out) in out[whole * len..].iter_mut().enumerate() {
+                (0..rest).for_each(|j| out[j] = b.at(k, whole * PANEL_ROWS + j));
+                out[rest..].fill(0.0);
             }
         }
     }
-    for t in 0..T {
-        for v in 0..2 {
-            isa.store(acc[t][v], &mut sums[t][v * I::LANES..]);
-        }
+
+    #[inline(always)]
+    fn ready(&self, _: usize, _: usize, _: usize) -> Option<&Columns> {
+        None
     }
 }
 

@@ -31,6 +31,7 @@ pub mod peak;
 mod product;
 mod run;
 mod strip;
+mod tile;
 
 pub use activations::{Activations, Form};
 pub use aligned::Aligned;

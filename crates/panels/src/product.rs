@@ -1,10 +1,15 @@
 //! The products as callers ask for them, and how they are cut into strips for threads.
 
-use par::{Pool, Strip};
+use par::{Pool, Strip, Tiles};
+use quant::QuantType;
 use simd::{Best, dispatch};
 
-use crate::strip::{GROUP, StripProduct};
-use crate::{Activations, PANEL_ROWS, Panels};
+use crate::strip::{GROUP, MANY, StripProduct};
+use crate::tile::{self, COPIED, Packing, READY, TURNED};
+use crate::{Activations, Form, PANEL_ROWS, Panels};
+
+/// Runs of rows that a product of many is cut into at most.
+const RUNS_MAX: usize = 256;
 
 /// y (T, N) = x (T, K) · wᵀ, for w (N, K).
 ///
@@ -82,6 +87,9 @@ pub fn multiply(
     for group in groups {
         assert_eq!((group.w.rows(), group.w.cols()), (n, k), "shape of a group");
     }
+    if let ([group], true) = (groups, tokens >= MANY && first.w.form() == Form::F32) {
+        return multiply_many(best, pool, y, x, *group, start);
+    }
     let strip = strip_panels(first.w.n_panels(), first.w.bytes(), pool.threads());
     pool.for_strips(y, n, strip * PANEL_ROWS, |_, mut y| {
         let mut y_from = 0;
@@ -89,6 +97,29 @@ pub fn multiply(
             multiply_strip(best, &mut y, y_from, x, *group, start);
             y_from += group.rows.len(x);
         }
+    });
+}
+
+/// The product of many rows of floats with one matrix, cut both ways.
+fn multiply_many(
+    best: Best,
+    pool: &Pool,
+    y: &mut [f32],
+    x: &Activations,
+    Group { w, rows }: Group<'_>,
+    start: Start,
+) {
+    let (n, tokens) = (w.rows(), rows.len(x));
+    let right = if w.quant_type() == QuantType::F32 { READY } else { COPIED };
+    let packing = Packing { left: TURNED, right };
+    let (run, columns) = tile::task(tokens, n, pool.threads(), packing);
+    let run = run.max(tokens.div_ceil(RUNS_MAX));
+    let (n_runs, strips) = (tokens.div_ceil(run), n.div_ceil(columns));
+    let mut ends = [0; RUNS_MAX];
+    ends[..n_runs].iter_mut().enumerate().for_each(|(i, end)| *end = ((i + 1) * run).min(tokens));
+    pool.for_parts(Tiles::new(y, n, columns, &ends[..n_runs]), |task, mut y| {
+        let rows = rows.part(task / strips * run, y.rows());
+        multiply_strip(best, &mut y, 0, x, Group { w, rows }, start);
     });
 }
 
@@ -129,6 +160,15 @@ impl Rows<'_> {
             Self::All => x.rows(),
             Self::Picked(rows) => rows.len(),
             Self::Run { len, .. } => len,
+        }
+    }
+
+    /// `len` of them from one on.
+    fn part(self, from: usize, len: usize) -> Self {
+        match self {
+            Self::All => Self::Run { from, len },
+            Self::Picked(rows) => Self::Picked(&rows[from..][..len]),
+            Self::Run { from: first, .. } => Self::Run { from: first + from, len },
         }
     }
 

@@ -1,5 +1,7 @@
 //! One task of a product: panels over tokens, tokens over tiles.
 
+use std::marker::PhantomData;
+
 use par::Strip;
 use simd::{Isa, Kernel};
 
@@ -10,6 +12,7 @@ use crate::format::Format;
 use crate::matrix::{Data, F8_BLOCK};
 use crate::product::{Rows, Start};
 use crate::run::{PanelRun, TokenRun};
+use crate::tile::{self, Columns, Left, Sides};
 use crate::{Activations, PANEL_ROWS, Panels};
 
 /// Panels that a product of one row of floats takes at a time: one chain of sums would wait.
@@ -23,6 +26,9 @@ type Sums = [[f32; PANEL_ROWS]; SPAN];
 
 /// Up to so many tokens, codes are unpacked for each tile rather than once.
 const UNPACK_AGAIN: usize = 4;
+
+/// From so many rows of floats on, they are packed for tiles.
+pub(crate) const MANY: usize = 24;
 
 /// The part of a product that is one task.
 pub(crate) struct StripProduct<'a, 'y> {
@@ -113,6 +119,9 @@ impl StripProduct<'_, '_> {
     #[inline(always)]
     fn floats<'w, I: Isa, W: Floats + 'w>(&mut self, isa: I, weights: impl Fn(usize) -> W) {
         let x = FloatTokens { x: self.x.values(), rows: self.rows, cols: self.w.cols() };
+        if const { I::VECTORS } && self.len >= MANY {
+            return self.tiles(isa, x, weights);
+        }
         let mut scratch: float::Scratch = [[0.0; _]; _];
         let mut sums: Sums = [[0.0; PANEL_ROWS]; SPAN];
         let mut panels = self.panels();
@@ -154,6 +163,20 @@ impl StripProduct<'_, '_> {
                 self.finish(panel, from, &sums[..len]);
             }
         }
+    }
+
+    /// The same where there are rows enough to pack.
+    #[inline(always)]
+    fn tiles<'w, I: Isa, W: Floats + 'w>(
+        &mut self,
+        isa: I,
+        x: FloatTokens<'_>,
+        weights: impl Fn(usize) -> W,
+    ) {
+        let (k, first) = (self.w.cols(), self.panels().start);
+        let sides = FloatSides { x, weights, first, run: PhantomData };
+        let mut y = self.y.part(self.y_from, self.len);
+        tile::product(isa, &mut y, &sides, (k, self.start));
     }
 
     /// The columns of the strip that are one panel's.
@@ -297,6 +320,43 @@ impl Tokens<'_> {
             run.sums[t] = &self.x.sums[at * n_sums..][..n * n_sums];
         }
         run
+    }
+}
+
+/// Rows beside panels, those of a strip.
+struct FloatSides<'a, W, F> {
+    x: FloatTokens<'a>,
+    weights: F,
+    /// The strip's first panel.
+    first: usize,
+    run: PhantomData<W>,
+}
+
+impl<W: Floats, F: Fn(usize) -> W> Sides for FloatSides<'_, W, F> {
+    #[inline(always)]
+    fn left<I: Isa>(&self, isa: I, out: Left<'_>, row: usize, from: usize) {
+        let x = &self.x;
+        out.turn(
+            isa,
+            #[inline(always)]
+            |t| &x.x[x.rows.get(row + t) * x.cols + from..],
+        );
+    }
+
+    #[inline(always)]
+    fn make<I: Isa>(&self, isa: I, out: &mut Columns, len: usize, from: usize) {
+        for (panel, out) in out.chunks_exact_mut(len).enumerate() {
+            let weights = (self.weights)(self.first + panel).slice(from, from + len);
+            isa.outline(
+                #[inline(always)]
+                |isa| float::widen(isa, weights, out),
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn ready(&self, panel: usize, from: usize, len: usize) -> Option<&Columns> {
+        (self.weights)(self.first + panel).slice(from, from + len).columns()
     }
 }
 

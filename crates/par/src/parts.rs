@@ -186,6 +186,7 @@ impl<'a> Strip<'a> {
     }
 
     /// Row `t` of the strip (width()).
+    #[inline]
     pub fn row_mut(&mut self, t: usize) -> &mut [f32] {
         assert!(t < self.rows, "row {t} of {}", self.rows);
         // SAFETY: `t < rows` and `from < stride`, so the offset lies inside the matrix.

@@ -14,14 +14,14 @@ use super::install::Peer;
 use super::speed::Case;
 
 /// A process that is spoken with line by line, and ends with this value. On stderr it says little.
-struct Pipe {
+pub(super) struct Pipe {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Pipe {
-    fn start(command: &mut Command) -> anyhow::Result<Pipe> {
+    pub(super) fn start(command: &mut Command) -> anyhow::Result<Pipe> {
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
@@ -30,15 +30,20 @@ impl Pipe {
         Ok(Pipe { child, input, lines: BufReader::new(output).lines() })
     }
 
-    fn write(&mut self, line: &str) -> anyhow::Result<()> {
+    pub(super) fn write(&mut self, line: &str) -> anyhow::Result<()> {
         writeln!(self.input, "{line}")?;
         Ok(self.input.flush()?)
     }
 
+    /// The next line, if it has not ended.
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<String>> {
+        Ok(self.lines.next().transpose()?)
+    }
+
     /// The next line.
-    fn read(&mut self) -> anyhow::Result<String> {
-        match self.lines.next() {
-            Some(line) => Ok(line?),
+    pub(super) fn read(&mut self) -> anyhow::Result<String> {
+        match self.next()? {
+            Some(line) => Ok(line),
             None => bail!("it ended too early: {}: {}", self.child.wait()?, self.complaint()?),
         }
     }

@@ -6,7 +6,7 @@ use super::models::MODELS;
 
 pub(super) const USAGE: &str = "\
 usage: cargo xtask peers [--models NAME,NAME] [--runs N] [--threads N] [--out FOLDER]
-                         [--only speed|numerics]";
+                         [--only speed|numerics|training]";
 
 #[derive(Debug, PartialEq)]
 pub(super) struct Flags {
@@ -18,6 +18,8 @@ pub(super) struct Flags {
     pub(super) out: String,
     pub(super) speed: bool,
     pub(super) numerics: bool,
+    /// Beside PyTorch, which takes gigabytes: only if asked for.
+    pub(super) training: bool,
 }
 
 impl Flags {
@@ -30,6 +32,7 @@ impl Flags {
             out: "docs".into(),
             speed: true,
             numerics: true,
+            training: false,
         };
         let mut args = args.iter();
         while let Some(&flag) = args.next() {
@@ -42,7 +45,10 @@ impl Flags {
                 "--only" => match *value {
                     "speed" => flags.numerics = false,
                     "numerics" => flags.speed = false,
-                    other => bail!("--only {other}: speed or numerics\n{USAGE}"),
+                    "training" => {
+                        (flags.speed, flags.numerics, flags.training) = (false, false, true);
+                    }
+                    other => bail!("--only {other}: speed, numerics or training\n{USAGE}"),
                 },
                 other => bail!("{other} is unknown\n{USAGE}"),
             }
@@ -82,6 +88,8 @@ mod tests {
         assert!(flags.speed && flags.numerics && flags.takes("qwq-q4_0"));
         let flags = Flags::parse(&["--models", "qwq-q4_0", "--only", "speed"]).unwrap();
         assert!(flags.takes("qwq-q4_0") && !flags.takes("smollm2-q4_0") && !flags.numerics);
+        let flags = Flags::parse(&["--only", "training"]).unwrap();
+        assert!(flags.training && !flags.speed && !flags.numerics);
         for wrong in [
             &["--models", "gpt-2"][..],
             &["--runs", "0"],

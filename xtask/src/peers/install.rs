@@ -55,6 +55,12 @@ pub(super) fn peer(root: &Path) -> anyhow::Result<Peer> {
     Ok(peer)
 }
 
+/// Where cargo builds to.
+pub(super) fn target(root: &Path) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| root.join("target"))
+}
+
 fn build(peer: &Peer, sources: &Path) -> anyhow::Result<()> {
     let lean = format!("-DCMAKE_PROJECT_llama.cpp_INCLUDE={}", sources.join(LIBRARY).display());
     let cmake = [BUILD, &["-DLLAVA_BUILD=OFF", &lean]].concat().join(" ");

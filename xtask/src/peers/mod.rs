@@ -2,7 +2,8 @@
 //!
 //! Start at [`run`]. `models` are the files and what is measured on each, `install` builds
 //! llama.cpp, `driver` speaks with it through `llama.py`, `speed` takes the turns, `page` and
-//! `picture` write what came out. `numerics` compares perplexities instead of seconds.
+//! `picture` write what came out. `numerics` compares perplexities instead of seconds; `training`
+//! is beside PyTorch instead.
 
 mod driver;
 mod flags;
@@ -12,6 +13,7 @@ mod numerics;
 mod page;
 mod picture;
 mod speed;
+mod training;
 
 use std::fs;
 use std::path::Path;
@@ -34,8 +36,13 @@ struct Bench<'a> {
 
 pub(crate) fn run(root: &Path, args: &[&str]) -> anyhow::Result<()> {
     let flags = Flags::parse(args)?;
+    if flags.training {
+        print!("{}", training::measure(root, flags.threads, flags.runs)?);
+        return Ok(());
+    }
     let peer = install::peer(root)?;
-    let ruminate = build(root)?;
+    build(root, &["--package", "ruminate"])?;
+    let ruminate = install::target(root).join("release/ruminate");
     let bench = Bench { root, ruminate, peer, threads: flags.threads };
     let info = Llama::start(&bench.peer)?.info()?;
     println!("llama.cpp {} ({}): {}", info.version, info.package, info.system);
@@ -61,11 +68,11 @@ pub(crate) fn run(root: &Path, args: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the command; its path.
-fn build(root: &Path) -> anyhow::Result<std::path::PathBuf> {
+/// Builds what `what` names.
+fn build(root: &Path, what: &[&str]) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--release", "--package", "ruminate"]).current_dir(root);
+    build.args(["build", "--release"]).args(what).current_dir(root);
     // What `cargo xtask` is told of itself would have dependencies built anew.
     let told = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_"];
     for (name, _) in std::env::vars_os() {
@@ -75,8 +82,7 @@ fn build(root: &Path) -> anyhow::Result<std::path::PathBuf> {
     }
     let status = build.status().context("cannot start cargo")?;
     if !status.success() {
-        bail!("cargo build --release --package ruminate: {status}");
+        bail!("cargo build --release {}: {status}", what.join(" "));
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(std::path::PathBuf::from);
-    Ok(target.unwrap_or_else(|| root.join("target")).join("release/ruminate"))
+    Ok(())
 }

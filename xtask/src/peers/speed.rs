@@ -101,7 +101,7 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    fn of(mut values: Vec<f64>) -> Figure {
+    pub(super) fn of(mut values: Vec<f64>) -> Figure {
         assert!(!values.is_empty(), "a case has runs");
         values.sort_by(f64::total_cmp);
         let last = values.len() - 1;

@@ -22,7 +22,12 @@ pub(super) struct Book {
     n_frozen: usize,
     /// Numbers of a product through a low rank.
     low: Vec<f32>,
+    /// Buffers that are done with: the system need not bring their pages again.
+    free: Vec<Vec<f32>>,
 }
+
+/// Buffers that are kept; a layer has fewer at a time.
+const FREE_MAX: usize = 16;
 
 /// Which of the book's parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,22 @@ impl Book {
         let gradient = vec![0.0; value.len()];
         self.parameters.push(Parameter { name, shape: shape.to_vec(), value, gradient });
         Id(self.parameters.len() - 1)
+    }
+
+    /// Room for n numbers, whichever they are now.
+    pub(super) fn take(&mut self, n: usize) -> Vec<f32> {
+        let fits =
+            |(i, free): (usize, &Vec<f32>)| (free.capacity() >= n).then_some((free.capacity(), i));
+        let smallest = self.free.iter().enumerate().filter_map(fits).min();
+        let mut room = smallest.map(|(_, i)| self.free.swap_remove(i)).unwrap_or_default();
+        room.resize(n, 0.0);
+        room
+    }
+
+    /// Keeps buffers for whoever takes room next.
+    pub(super) fn give(&mut self, buffers: impl IntoIterator<Item = Vec<f32>>) {
+        self.free.extend(buffers);
+        self.free.truncate(FREE_MAX);
     }
 
     pub(super) fn get(&self, id: Id) -> &Parameter {

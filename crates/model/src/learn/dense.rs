@@ -42,11 +42,12 @@ impl Dense {
     ) {
         let n = x.len() / self.gate.cols * self.gate.rows;
         let (gate, up) = (&scratch.gate[..n], &scratch.up[..n]);
-        let (mut d_gate, mut d_up) = (vec![0.0; n], vec![0.0; n]);
+        let (mut d_gate, mut d_up) = (book.take(n), book.take(n));
         let hidden = scratch.hidden.values();
         self.down.backward(pool, book, (&mut d_gate, Start::Zero), dy, hidden);
         swiglu::backward(pool, &mut d_gate, &mut d_up, gate, up);
         self.gate.backward(pool, book, (&mut *dx, start), &d_gate, x);
         self.up.backward(pool, book, (dx, Start::Kept), &d_up, x);
+        book.give([d_gate, d_up]);
     }
 }

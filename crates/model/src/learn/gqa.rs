@@ -74,7 +74,7 @@ impl Gqa {
         let n_tokens = past.ends.last().copied().unwrap_or(0);
         let (n_queries, n_keys) = (n_tokens * self.query.rows, n_tokens * self.key.rows);
         let attended = scratch.attended.values();
-        let mut d_attended = vec![0.0; n_queries];
+        let mut d_attended = book.take(n_queries);
         self.out.backward(pool, book, (&mut d_attended, Start::Zero), dy, attended);
 
         let keys: Cow<'_, [f32]> = past.kv_type.rounded(&scratch.key[..n_keys]);
@@ -82,11 +82,15 @@ impl Gqa {
         let queries = &scratch.query[..n_queries];
         let (keys, values, value_stride) = (&*keys, &*values, self.value.rows);
         let saved = Saved { queries, keys, values, value_stride, y: attended };
-        let mut d = Gradients::default();
+        let mut d = Gradients {
+            queries: book.take(n_queries),
+            keys: book.take(n_queries),
+            values: book.take(n_queries),
+        };
         let shape = self.shape();
         attention_gradient::backward(pool, &mut d, &d_attended, saved, past.ends, shape);
         let (mut d_query, mut d_key, mut d_value) =
-            (d.queries, vec![0.0; n_keys], vec![0.0; n_keys]);
+            (d.queries, book.take(n_keys), book.take(n_keys));
         attention_gradient::sum_shared(pool, &mut d_key, &d.keys, shape, shape.head_dim);
         attention_gradient::sum_shared(pool, &mut d_value, &d.values, shape, shape.head_dim);
 
@@ -106,6 +110,7 @@ impl Gqa {
         let products =
             [(&self.query, &d_query[..]), (&self.key, &d_key[..]), (&self.value, &d_value[..])];
         backward_all(pool, book, dx, x, &products);
+        book.give([d_attended, d_query, d_key, d_value, d.keys, d.values]);
     }
 
     /// Gradients of turned queries and keys become those of what was turned.

@@ -158,12 +158,11 @@ impl Learner {
             return Ok(());
         }
         let (dim, eps) = (self.spec.dim, self.spec.norm_eps);
-        let mut dx = vec![0.0; pass.tokens.len() * dim];
-        let mut dh = vec![0.0; dx.len()];
         let book = &mut self.book;
+        let n_numbers = pass.tokens.len() * dim;
+        let [mut dx, mut dh, mut h] = [(); 3].map(|()| book.take(n_numbers));
         let slopes = (d_logprobs, d_entropies);
         self.head.backward((pool, decoder), book, &mut dx, slopes, &pass);
-        let mut h = vec![0.0; dx.len()];
         for (i, layer) in self.layers.iter().enumerate().rev() {
             pass.recall(pool, decoder, i)?;
             let (input, middle, scratch) = pass.kept(i);
@@ -184,6 +183,7 @@ impl Learner {
             let gradient = &mut book.get_mut(id).gradient;
             embed_back(pool, gradient, &dx, &pass.tokens, dim);
         }
+        book.give([dx, dh, h]);
         self.pass = Some(pass);
         Ok(())
     }
