@@ -48,8 +48,8 @@ mod telling;
 #[cfg(test)]
 mod testing;
 mod tokens;
-mod training;
 mod traces;
+mod training;
 mod turns;
 
 pub use anthropic::{Settings as MessagesSettings, SignatureKey};
@@ -60,6 +60,6 @@ pub use limits::Limits;
 pub use listen::listen;
 pub use start::{Error as StartError, Handle, Options, Service};
 pub use state::{Defaults, ReasoningField};
-pub use training::RunPage;
 pub use supervisor::Supervisor;
 pub use traces::{Error as TraceError, Traces};
+pub use training::RunPage;
