@@ -45,8 +45,8 @@ pub(crate) fn params(given: PartialParams) -> PartialParams {
 /// Says which model answers, what it is for, and how to name another.
 pub(crate) fn introduce(command: &str) {
     notice(&format!(
-        "the built-in model answers. It is tiny and was trained here: it calculates from left to \
-         right (7+4*3, seven plus four), compares, and plays countdown, in English and Chinese. \
-         For a real one: ruminate {command} MODEL"
+        "the built-in model answers. It is tiny, was trained here, and does sums from left to \
+         right (7+4*3, seven plus four, 七加四), each message for itself. Of all else it knows \
+         next to nothing. For a real model: ruminate {command} MODEL"
     ));
 }

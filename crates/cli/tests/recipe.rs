@@ -157,3 +157,19 @@ fn the_built_in_model_answers_where_none_is_named() {
     assert!(found["thinking"].as_str().unwrap().starts_with("7+4*3-8+2*2\n=11*3"), "{found}");
     assert_eq!(found["answer"], "54", "{found}");
 }
+
+#[test]
+fn the_built_in_model_answers_each_message_of_a_chat_for_itself() {
+    let ended = run(ruminate().arg("chat"), "Hello!\n7+4*3\n你好\n6*7-2\n");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let answers: Vec<&str> = ended.out.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(
+        answers,
+        [
+            "Hello! Give me a sum and I work it out from left to right.",
+            "33",
+            "你好！给我一道算式，我从左到右算。",
+            "40",
+        ]
+    );
+}
