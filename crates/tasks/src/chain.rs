@@ -7,18 +7,7 @@ use crate::{Language, Problem, Task};
 pub(crate) fn make(difficulty: u32, draw: &mut Draw) -> (Problem, String) {
     let expression = Expression::draw(difficulty, draw);
     let (question, language) = put(&expression, draw);
-    let answer = expression.value().to_string();
-    let problem = Problem {
-        question,
-        said: answer.clone(),
-        answer,
-        verifier: "number",
-        difficulty,
-        task: Task::Chain,
-        language,
-        numbers: Vec::new(),
-        thought: Some(expression.way()),
-    };
+    let problem = Problem::of_sum(Task::Chain, &expression, question, language);
     (problem, expression.to_string())
 }
 

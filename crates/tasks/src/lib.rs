@@ -30,6 +30,7 @@ mod words;
 use serde::Serialize;
 
 use draw::Draw;
+use expression::Expression;
 
 /// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -83,6 +84,22 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A question after the value of an expression, thought of line by line.
+    fn of_sum(task: Task, sum: &Expression, question: String, language: Language) -> Problem {
+        let answer = sum.value().to_string();
+        Problem {
+            question,
+            said: answer.clone(),
+            answer,
+            verifier: "number",
+            difficulty: sum.steps.len() as u32,
+            task,
+            language,
+            numbers: Vec::new(),
+            thought: Some(sum.way()),
+        }
+    }
+
     /// What a model is to write: with its thought if it `thinks` and there is one, or else with an
     /// empty think block.
     pub fn written(&self, thinks: bool) -> String {

@@ -22,18 +22,7 @@ pub(crate) fn make(difficulty: u32, draw: &mut Draw) -> (Problem, String) {
         Language::English => english(&expression, (name, thing), draw),
         Language::Chinese => chinese(&expression, (name, thing), draw),
     };
-    let answer = expression.value().to_string();
-    let problem = Problem {
-        question,
-        said: answer.clone(),
-        answer,
-        verifier: "number",
-        difficulty,
-        task: Task::Story,
-        language,
-        numbers: Vec::new(),
-        thought: Some(expression.way()),
-    };
+    let problem = Problem::of_sum(Task::Story, &expression, question, language);
     (problem, format!("story {expression}"))
 }
 

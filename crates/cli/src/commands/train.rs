@@ -52,14 +52,21 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum What {
+    #[command(flatten)]
+    Training(Training),
+    /// Serve the page of a run: its numbers over time, and what the model wrote.
+    Page(Page),
+}
+
+/// What a file with settings is read for.
+#[derive(Subcommand)]
+enum Training {
     /// Learn to write the answers that are shown.
     Sft(Watched),
     /// Learn from answers that a verifier scores.
     Rl(Watched),
     /// Say what share of groups could teach anything, and what memory training takes.
     Screen(Screen),
-    /// Serve the page of a run: its numbers over time, and what the model wrote.
-    Page(Page),
 }
 
 /// How a run is started.
@@ -102,12 +109,18 @@ struct Screen {
     rows: usize,
 }
 
-/// Trains, or says what training would be.
+/// Trains, says what training would be, or shows what it was.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let run = match &args.what {
-        What::Sft(watched) | What::Rl(watched) => &watched.run,
-        What::Screen(screen) => &screen.run,
-        What::Page(page) => return serve(page),
+    match &args.what {
+        What::Training(training) => train(training),
+        What::Page(page) => serve(page),
+    }
+}
+
+fn train(training: &Training) -> anyhow::Result<ExitCode> {
+    let run = match training {
+        Training::Sft(watched) | Training::Rl(watched) => &watched.run,
+        Training::Screen(screen) => &screen.run,
     };
     let mut config = Config::read(&run.config)?;
     config.threads = run.threads.or(config.threads);
@@ -127,8 +140,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         notice("stopping after this step; once more to stop at once");
     });
     let stops = || stopped.load(Ordering::Relaxed);
-    let outcome = match &args.what {
-        What::Screen(Screen { rows, .. }) => {
+    let outcome = match training {
+        Training::Screen(Screen { rows, .. }) => {
             let mut watch =
                 Watch { report: &mut |_| (), note: &mut |text| notice(text), stops: &stops };
             let screened = screen::screen(&config, &sandbox::launcher()?, *rows, &mut watch)?;
@@ -138,9 +151,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             Ok(())
         }
-        What::Sft(watched) => sft(&config, watched, &stops),
-        What::Rl(watched) => rl(&config, watched, &stops),
-        What::Page(_) => Ok(()),
+        Training::Sft(watched) => sft(&config, watched, &stops),
+        Training::Rl(watched) => rl(&config, watched, &stops),
     };
     outcome?;
     Ok(if stops() { ExitCode::from(EXIT_CODE) } else { ExitCode::SUCCESS })
