@@ -6,6 +6,7 @@
 //! story      Tom has 5 apples. He gets 3 more. How many apples has Tom?
 //! countdown  Make 24 from 2, 4 and 3.
 //! talk       你好                       greetings, thanks, who are you, and what is asked in vain
+//! signs      Write in signs: seven plus four
 //! ```
 //!
 //! In symbols and in words, English and Chinese. Everything follows from the seed, and whether a
@@ -23,6 +24,7 @@ mod compare;
 mod countdown;
 mod draw;
 mod expression;
+mod signs;
 mod story;
 mod talk;
 mod words;
@@ -41,6 +43,7 @@ pub enum Task {
     Story,
     Countdown,
     Talk,
+    Signs,
 }
 
 /// What a question is put in.
@@ -111,8 +114,8 @@ impl Problem {
 }
 
 impl Task {
-    pub const ALL: [Task; 5] =
-        [Task::Chain, Task::Compare, Task::Story, Task::Countdown, Task::Talk];
+    pub const ALL: [Task; 6] =
+        [Task::Chain, Task::Compare, Task::Story, Task::Countdown, Task::Talk, Task::Signs];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -121,6 +124,7 @@ impl Task {
             Task::Story => "story",
             Task::Countdown => "countdown",
             Task::Talk => "talk",
+            Task::Signs => "signs",
         }
     }
 
@@ -129,8 +133,8 @@ impl Task {
         Task::ALL.into_iter().find(|task| task.name() == name)
     }
 
-    /// The least and the greatest difficulty: operators of chains, comparisons and stories, numbers
-    /// of a countdown; talk is 0.
+    /// The least and the greatest difficulty: operators of chains, comparisons, stories and
+    /// signs, numbers of a countdown; talk is 0.
     pub fn difficulties(self) -> (u32, u32) {
         match self {
             Task::Chain => (1, 12),
@@ -138,6 +142,7 @@ impl Task {
             Task::Story => (1, 4),
             Task::Countdown => (2, 3),
             Task::Talk => (0, 0),
+            Task::Signs => (1, 12),
         }
     }
 }
@@ -180,6 +185,7 @@ fn one(task: Task, difficulty: u32, draw: &mut Draw) -> (Problem, String) {
         Task::Story => story::make(difficulty, draw),
         Task::Countdown => countdown::make(difficulty, draw),
         Task::Talk => talk::make(draw),
+        Task::Signs => signs::make(difficulty, draw),
     }
 }
 

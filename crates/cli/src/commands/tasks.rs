@@ -25,13 +25,13 @@ const COUNT_MAX: usize = 10_000_000;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Which: chain, compare, story, countdown, talk [default: all].
+    /// Which: chain, compare, story, countdown, talk, signs [default: all].
     #[arg(value_name = "TASK,TASK", value_delimiter = ',', value_parser = task)]
     tasks: Vec<Task>,
     /// Questions of each task.
     #[arg(long, value_name = "N", value_parser = count, default_value_t = 100)]
     count: usize,
-    /// How hard: operators of a chain, a comparison or a story, numbers of a countdown
+    /// How hard: operators of a sum, numbers of a countdown
     /// [default: all that a task has].
     #[arg(long, value_name = "FROM..TO", value_parser = range)]
     difficulty: Option<(u32, u32)>,

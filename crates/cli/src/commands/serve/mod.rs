@@ -14,7 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use engine::{CacheSize, Options, Speculate};
+use engine::sampler::PartialParams;
+use engine::{CacheSize, Options, Speculate, Thresholds};
 use par::Pool;
 use plan::Prices;
 use server::ask::{ThinkMode, ThinkWish};
@@ -202,10 +203,7 @@ struct MoneyArgs {
 
 /// Serves until it is told to stop.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let given = args.sampling.params()?;
-    let is_built_in = args.model.is_built_in();
-    let params = if is_built_in { built_in::params(given) } else { given };
-    let silent = if is_built_in { ThinkWish::of(ThinkMode::Auto) } else { ThinkWish::default() };
+    let sampled = args.sampling.params()?;
     let keys = args.door.keys()?;
     let address = SocketAddr::new(args.door.host, args.door.port);
     // Before the model is loaded: what cannot be served need not be.
@@ -228,16 +226,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let options = server::Options {
         names: args.names(&loaded.path),
         limits: limits.clone(),
-        defaults: Defaults {
-            think: args.think.unwrap_or(silent),
-            think_max: args.think_max,
-            thresholds,
-            params,
-            max_tokens: args.sampling.max_tokens,
-            stops: args.sampling.stop.clone(),
-            keep_loops: args.sampling.keep_loops,
-            reasoning_field: args.reasoning_field,
-        },
+        defaults: args.defaults(sampled, thresholds),
         messages: args.messages()?,
         money: args.money.money(),
         keys: keys.clone(),
@@ -264,7 +253,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         limits: &limits,
         peaks,
     })?;
-    if is_built_in {
+    if args.model.is_built_in() {
         built_in::introduce("serve");
     }
     match service.run(true) {
@@ -289,6 +278,24 @@ impl Args {
             tokens_per_step: self.tokens_per_step,
             score_rows: SCORE_ROWS,
             ..self.model.options()
+        }
+    }
+
+    /// What requests get that say nothing else: params `sampled` of the flags.
+    fn defaults(&self, sampled: PartialParams, thresholds: Thresholds) -> Defaults {
+        let (params, silent) = match self.model.is_built_in() {
+            true => (built_in::params(sampled), ThinkWish::of(ThinkMode::Auto)),
+            false => (sampled, ThinkWish::default()),
+        };
+        Defaults {
+            think: self.think.unwrap_or(silent),
+            think_max: self.think_max,
+            thresholds,
+            params,
+            max_tokens: self.sampling.max_tokens,
+            stops: self.sampling.stop.clone(),
+            keep_loops: self.sampling.keep_loops,
+            reasoning_field: self.reasoning_field,
         }
     }
 
