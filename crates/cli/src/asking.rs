@@ -9,6 +9,8 @@ use crate::args::now_unix_s;
 
 /// A question, and how it is to be answered.
 pub(crate) struct Ask<'a> {
+    /// What is said before it.
+    pub(crate) system: Option<&'a str>,
     pub(crate) question: &'a str,
     pub(crate) think: Think,
     /// Where the signals turn, if the engine decides.
@@ -26,7 +28,9 @@ impl Ask<'_> {
     /// # Errors
     /// The template cannot write the prompt, or a param is out of range.
     pub(crate) fn request(&self, vocabulary: &Vocabulary) -> anyhow::Result<Request> {
-        let messages = vec![Message::new(Role::User, self.question)];
+        let system = self.system.map(|text| Message::new(Role::System, text));
+        let messages =
+            system.into_iter().chain([Message::new(Role::User, self.question)]).collect();
         let conversation = Conversation { messages, tools: Vec::new() };
         let (prompt, mut think) = vocabulary.prompt(&conversation, self.think, now_unix_s())?;
         let params = |think| self.params.or(vocabulary.params(think)).fill(self.seed);

@@ -51,7 +51,9 @@ fn a_server_answers_as_the_engine_here_does() {
     let (model, (_folder, tasks)) = (thinker(), tasks(TASKS));
     let server = Serving::start(model.path(), &["--quiet", "--streams", "3", "--threads", "2"]);
     let url = format!("http://{}", server.address);
-    for sampling in [["--temperature", "0"], ["--samples", "2"]] {
+    let mut answers = Vec::new();
+    let system = ["--system", "Why not?"];
+    for sampling in [["--temperature", "0"], ["--samples", "2"], ["--seed", "0"], system] {
         let mut here = eval(model.path(), &tasks, &["--json", "--threads", "1"]);
         let here = run(here.args(sampling), "");
         let there = run(eval_at(&url, &tasks, &["--json", "--streams", "5"]).args(sampling), "");
@@ -62,7 +64,9 @@ fn a_server_answers_as_the_engine_here_does() {
         }
         let n = if sampling[0] == "--samples" { 24 } else { 12 };
         assert_eq!(here["answers"].as_array().unwrap().len(), n);
+        answers.push(here["answers"].clone());
     }
+    assert_ne!(answers[2], answers[3], "what is said before a question is heard");
 }
 
 #[test]

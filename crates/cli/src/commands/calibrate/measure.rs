@@ -136,6 +136,7 @@ impl Measuring<'_> {
         let mut receivers = Vec::new();
         for question in questions {
             let ask = Ask {
+                system: None,
                 question: &question.text,
                 think: Think::Auto,
                 thresholds,

@@ -12,8 +12,10 @@ use crate::asking::{self, Heard};
 use crate::questions::Question;
 
 /// How questions are answered, whoever does it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct How {
+    /// What is said before each question.
+    pub(super) system: Option<String>,
     pub(super) params: PartialParams,
     /// Tokens of an answer, its thinking included.
     pub(super) max_tokens: usize,
@@ -58,6 +60,7 @@ impl Answers for Local {
             Mode::Auto => Think::Auto,
         };
         let wanted = asking::Ask {
+            system: self.how.system.as_deref(),
             question: &question.text,
             think,
             thresholds: self.thresholds,

@@ -71,6 +71,9 @@ pub(crate) struct Args {
     /// Only the first N questions.
     #[arg(long, value_name = "N", value_parser = args::positive)]
     limit: Option<usize>,
+    /// What is said before each question.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
     /// Tokens of an answer at most, its thinking included.
     #[arg(long, value_name = "N", value_parser = args::positive, default_value_t = 2048)]
     max_tokens: usize,
@@ -169,7 +172,8 @@ fn at_most(text: &str, max: usize) -> Result<usize, String> {
 /// Asks, scores and tells.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     questions::check_verifier(&args.verifier)?;
-    let how = How { params: args.params()?, max_tokens: args.max_tokens };
+    let params = args.params()?;
+    let how = How { system: args.system.clone(), params, max_tokens: args.max_tokens };
     let mut questions = questions::read(&args.tasks, &args.verifier)?;
     questions.truncate(args.limit.unwrap_or(questions.len()));
     let interrupts = Interrupts::install(PRESSES_MAX)?;

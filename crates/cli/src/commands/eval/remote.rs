@@ -85,9 +85,12 @@ impl Remote {
 
     /// The body of a request.
     fn body(&self, question: &str, ask: Ask) -> Value {
+        let system =
+            self.how.system.as_ref().map(|text| json!({"role": "system", "content": text}));
+        let question = json!({ "role": "user", "content": question });
         let mut body = json!({
             "model": self.model,
-            "messages": [{ "role": "user", "content": question }],
+            "messages": system.into_iter().chain([question]).collect::<Value>(),
             "max_tokens": self.how.max_tokens,
             "seed": ask.seed,
             "stream": false,
