@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::driver::{self, Build, Llama};
@@ -31,6 +32,8 @@ struct Scored {
 struct Row {
     ty: &'static str,
     n_tokens: usize,
+    /// By ruminate, of the weights unpacked to f32: nothing is rounded on the way.
+    unrounded: f64,
     ours: f64,
     theirs: f64,
 }
@@ -51,6 +54,7 @@ pub(super) fn measure(bench: &Bench<'_>, build: &Build) -> anyhow::Result<String
     text.truncate(text.floor_char_boundary(TEXT_BYTES));
     let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     std::io::Write::write_all(&mut file, text.as_bytes())?;
+    let unpacked = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut llama = Llama::start(&bench.peer)?;
     let mut rows = Vec::new();
     for &ty in TYPES {
@@ -58,18 +62,34 @@ pub(super) fn measure(bench: &Bench<'_>, build: &Build) -> anyhow::Result<String
             "q4_1" => models::fetched(bench)?,
             ty => models::quantized(bench, ty)?,
         };
-        let mut score = Command::new(&bench.ruminate);
-        score.arg("score").arg(&model).arg("--text").arg(file.path());
-        score.args(["--json", "--threads", &bench.threads.to_string()]);
-        let ours: Scored = driver::answer(&mut score)?;
+        let ours = score(bench, &model, file.path())?;
+        let unpacked = unpacked.path().join(format!("{ty}.gguf"));
+        let unrounded = {
+            let mut quantize = Command::new(&bench.ruminate);
+            quantize.arg("quantize").arg(&model).arg(&unpacked).args(["--type", "f32", "--force"]);
+            let status = quantize.status().context("cannot start ruminate")?;
+            if !status.success() {
+                bail!("{ty} could not be unpacked: {status}");
+            }
+            score(bench, &unpacked, file.path())?
+        };
+        fs::remove_file(&unpacked).context("cannot remove what was unpacked")?;
         llama.load(&model, bench.threads)?;
         let theirs = llama.score(&ours.tokens)?;
         let n_tokens = ours.tokens.len();
-        let row = Row { ty, n_tokens, ours: ours.nll.exp(), theirs: theirs.exp() };
-        println!("  {ty:8} {:>10.4} {:>10.4}  {:+.3} %", row.ours, row.theirs, row.apart());
+        let [unrounded, ours, theirs] = [unrounded.nll, ours.nll, theirs].map(f64::exp);
+        let row = Row { ty, n_tokens, unrounded, ours, theirs };
+        println!("  {ty:8} {unrounded:>10.4} {ours:>10.4} {theirs:>10.4}  {:+.3} %", row.apart());
         rows.push(row);
     }
     Ok(page(&rows, build))
+}
+
+fn score(bench: &Bench<'_>, model: &Path, text: &Path) -> anyhow::Result<Scored> {
+    let mut score = Command::new(&bench.ruminate);
+    score.arg("score").arg(model).arg("--text").arg(text);
+    score.args(["--json", "--threads", &bench.threads.to_string()]);
+    driver::answer(&mut score)
 }
 
 fn page(rows: &[Row], build: &Build) -> String {
@@ -80,12 +100,14 @@ fn page(rows: &[Row], build: &Build) -> String {
          {}), from the same files and the same {n_tokens} tokens in one context, keys and values \
          in f16.\n\
          `cargo xtask peers --only numerics` measures it anew and writes this page.\n\n\
-         | type | ruminate | llama.cpp | apart |\n|---|--:|--:|--:|\n",
+         | type | unrounded | ruminate | llama.cpp | apart |\n|---|--:|--:|--:|--:|\n",
         build.version, build.package,
     );
     for row in rows {
-        let Row { ty, ours, theirs, .. } = row;
-        let _ = writeln!(text, "| {ty} | {ours:.4} | {theirs:.4} | {:+.3} % |", row.apart());
+        let Row { ty, unrounded, ours, theirs, .. } = row;
+        let apart = row.apart();
+        let _ =
+            writeln!(text, "| {ty} | {unrounded:.4} | {ours:.4} | {theirs:.4} | {apart:+.3} % |");
     }
     let most = rows.iter().map(|row| row.apart().abs()).fold(0.0, f64::max);
     let _ = write!(
@@ -99,7 +121,8 @@ fn page(rows: &[Row], build: &Build) -> String {
          - The text is the beginning of {}, {TEXT_BYTES} bytes. A perplexity is e to the mean of \
          -log p over all tokens but the first.\n\
          - Both round activations to 8 bits before products with quantised weights, each in its \
-         own way and order: that is what is seen here.\n",
+         own way and order: that is what is seen here. **unrounded** is ruminate with the same \
+         weights unpacked to f32 first, so that activations stay as they are.\n",
         TEXTS.join(" and "),
     );
     text
@@ -111,10 +134,10 @@ mod tests {
 
     #[test]
     fn the_page_names_the_largest_difference() {
-        let row = |ours, theirs| Row { ty: "q8_0", n_tokens: 7, ours, theirs };
+        let row = |ours, theirs| Row { ty: "q8_0", n_tokens: 7, unrounded: 9.95, ours, theirs };
         let build = Build { package: "1".into(), version: "2".into(), system: String::new() };
         let text = page(&[row(10.0, 10.0), row(9.9, 10.0)], &build);
-        assert!(text.contains("| q8_0 | 9.9000 | 10.0000 | -1.000 % |"), "{text}");
+        assert!(text.contains("| q8_0 | 9.9500 | 9.9000 | 10.0000 | -1.000 % |"), "{text}");
         assert!(text.contains("At most 1.000 % apart"), "{text}");
     }
 }
