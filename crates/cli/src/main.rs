@@ -46,7 +46,7 @@ Examples:
 
 Environment:
   HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE  As Python's huggingface_hub reads them
-  RUMINATE_ISA                                    Compute with scalar, avx2 or avx512
+  RUMINATE_ISA                                    Compute with scalar, avx2, avx512 or amx
   NO_COLOR                                        No escape sequences";
 
 fn main() -> ExitCode {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use par::Pool;
 use quant::QuantType;
+use ruminate_panels::peak::{Peak, read_bandwidth};
 use ruminate_panels::{Activations, Form, Group, Panels, Rows, Start, multiply};
-use simd::{Best, Isa, Kernel, dispatch};
+use simd::Best;
 
 const K: usize = 4_096;
 const N: usize = 4_096;
@@ -24,11 +25,11 @@ fn main() {
     let types = if types.is_empty() { QuantType::ALL.to_vec() } else { types };
     let pool = Pool::new(threads);
 
-    let read = bandwidth(best, &pool);
-    let [nibble, byte, float] =
-        [Roof::Nibble, Roof::Byte, Roof::Float].map(|roof| peak(best, &pool, roof));
+    let read = read_bandwidth(best, &pool, &vec![1.0; STREAM_BYTES / 4]) / 1e9;
     println!("{} × {threads}: reads {read:.1} GB/s", best.name());
-    println!("peaks {nibble:.0} 4-bit, {byte:.0} 8-bit, {float:.0} f32 GOP/s");
+    for peak in Peak::ALL {
+        println!("{} {:.0} GOP/s", peak.name(), peak.measure(best, &pool) / 1e9);
+    }
     for ty in types {
         let decode = decode_gb_per_s(best, &pool, ty);
         let cached = prompt_gop_per_s(best, &pool, ty, 1) * ty.bits_per_weight() / 16.0;
@@ -88,8 +89,8 @@ fn decode_gb_per_s(best: Best, pool: &Pool, ty: QuantType) -> f64 {
 }
 
 fn prompt_gop_per_s(best: Best, pool: &Pool, ty: QuantType, tokens: usize) -> f64 {
-    // Short enough that others on this machine seldom interrupt it.
-    let rows = (64 * 512 / tokens).clamp(64, 1_024) / if tokens == 1 { 8 } else { 1 };
+    // Panels for several strips a thread; one token's fit a cache.
+    let rows = if tokens == 1 { 128 } else { 1_024 };
     let w = weights(pool, ty, rows);
     let x = activations(best, pool, &w, tokens);
     let mut y = vec![0.0; tokens * rows];
@@ -97,104 +98,4 @@ fn prompt_gop_per_s(best: Best, pool: &Pool, ty: QuantType, tokens: usize) -> f6
         multiply(best, pool, &mut y, &x, &[Group { w: &w, rows: Rows::All }], Start::Zero);
     });
     w.ops(tokens) as f64 / time.as_secs_f64() / 1e9
-}
-
-struct Read<'a>(&'a [f32]);
-
-impl Kernel for Read<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> f32 {
-        let mut sums = [isa.splat(0.0); 8];
-        for xs in self.0.chunks_exact(8 * I::LANES) {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = isa.add(*sum, isa.load(&xs[i * I::LANES..]));
-            }
-        }
-        sums.map(|sum| isa.sum(sum)).iter().sum()
-    }
-}
-
-fn bandwidth(best: Best, pool: &Pool) -> f64 {
-    let data = vec![1.0f32; STREAM_BYTES / 4];
-    let tasks: Vec<&[f32]> = data.chunks(1 << 16).collect();
-    let part = tasks.len() / 16;
-    let time = fastest(64, |run| {
-        let tasks = &tasks[run % 16 * part..][..part];
-        pool.run(part, |i| {
-            std::hint::black_box(dispatch(best, Read(tasks[i])));
-        });
-    });
-    (part << 18) as f64 / time.as_secs_f64() / 1e9
-}
-
-#[derive(Clone, Copy)]
-enum Roof {
-    /// Unsigned 4-bit codes, as many products before a widening as fit.
-    Nibble,
-    /// Signed 8-bit codes.
-    Byte,
-    Float,
-}
-
-const ROUNDS: usize = 20_000;
-
-impl Kernel for Roof {
-    /// Operations done.
-    type Output = u64;
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> u64 {
-        let codes = isa.bits(isa.load_bytes(&[0x35; 64]), 0, 15);
-        let x = isa.splat(std::hint::black_box(0.5));
-        let quads: [i32; 8] = std::hint::black_box([1, 2, 3, 4, 5, 6, 7, 8]);
-        let mut totals = [isa.splat_i32(0); 4];
-        let mut floats = [isa.splat(0.0); 12];
-        let in_sum = if let Self::Byte = self { isa.quads_in_sum(128) } else { 8 }.min(8);
-        for _ in 0..ROUNDS {
-            if let Self::Float = self {
-                for f in &mut floats {
-                    *f = isa.fma(x, x, *f);
-                }
-                continue;
-            }
-            // Weights that the compiler takes for new ones, as unpacked as they come.
-            let codes = std::hint::black_box([codes; 4]);
-            let mut sums = [isa.zero_sum(); 4];
-            for q in 0..isa.hide(8) {
-                let quad = isa.splat_quad(quads[q % 8]);
-                for i in 0..4 {
-                    sums[i] = match self {
-                        Self::Byte => isa.dot_signed(sums[i], isa.signed(codes[i]), quad),
-                        _ => isa.dot(sums[i], codes[i], quad),
-                    };
-                    if in_sum == 1 {
-                        totals[i] = isa.add_sum(totals[i], sums[i]);
-                        sums[i] = isa.zero_sum();
-                    }
-                }
-            }
-            for i in 0..4 {
-                totals[i] = isa.add_sum(totals[i], sums[i]);
-            }
-        }
-        std::hint::black_box(isa.sum(isa.to_f32(totals[0])));
-        for f in floats {
-            std::hint::black_box(isa.sum(f));
-        }
-        let macs = if let Self::Float = self { 12 * I::LANES } else { 4 * 8 * 4 * I::LANES };
-        (2 * ROUNDS * macs) as u64
-    }
-}
-
-/// GOP/s of a loop without memory.
-fn peak(best: Best, pool: &Pool, roof: Roof) -> f64 {
-    let ops = dispatch(best, roof) * pool.threads() as u64;
-    let time = fastest(20, |_| {
-        pool.run(pool.threads(), |_| {
-            std::hint::black_box(dispatch(best, roof));
-        });
-    });
-    ops as f64 / time.as_secs_f64() / 1e9
 }

@@ -1,7 +1,7 @@
 //! Products of coded types with i8 activations.
 //!
 //! ```text
-//! blocks of 32:    acc = fma(Σ q·x, d_w·d_x, acc)
+//! blocks of 32:    acc = fma(Σ q·x · d_w, d_x, acc)
 //!                  acc = fma(m_w, -d_x·Σ x, acc)                        with mins
 //! blocks of 256:   acc = fma(Σ_sub scale·Σ q·x, d_w·d_x, acc)
 //!                  acc = fma(Σ_sub min·Σ x, m_w·-d_x, acc)              with mins
@@ -109,18 +109,20 @@ impl<F: Format> Codes<F> for Plain {
 /// Weights of a row that are expanded at a time: one block of 256 or eight of 32.
 pub(crate) const RUN_LEN: usize = 256;
 
-/// Room for the plain codes of a run.
-pub(crate) type Scratch = [u8; RUN_LEN * PANEL_ROWS];
+/// Room for the plain codes of a run. No vector straddles two cache lines.
+#[repr(align(64))]
+pub(crate) struct Scratch(pub(crate) [u8; RUN_LEN * PANEL_ROWS]);
 
-/// out = the codes of a run of blocks, a byte each.
+/// out = the codes of a run of blocks, a byte each, less `less`.
 #[inline(always)]
-pub(crate) fn expand<I: Isa, F: Format>(isa: I, planes: &[u8], out: &mut Scratch) {
+pub(crate) fn expand<I: Isa, F: Format>(isa: I, planes: &[u8], out: &mut Scratch, less: u8) {
     let blocks = planes.chunks_exact(F::PLANE_BYTES);
-    for (block, out) in blocks.zip(out.chunks_exact_mut(F::QUADS * VECTOR_BYTES)) {
+    for (block, out) in blocks.zip(out.0.chunks_exact_mut(F::QUADS * VECTOR_BYTES)) {
         for (eight, out) in out.chunks_exact_mut(8 * VECTOR_BYTES).enumerate() {
             unroll_8!(q => {
                 for vector in 0..vectors::<I>() {
                     let codes = <Packed as Codes<F>>::get(isa, block, eight, q, vector);
+                    let codes = isa.less(codes, less);
                     isa.store_bytes(codes, &mut out[q * VECTOR_BYTES + vector * 4 * I::LANES..]);
                 }
             });
@@ -175,19 +177,18 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
         let quads = self.quads(b, 0);
         let mut totals = [[isa.splat_i32(0); T]; 2];
         for t in 0..T {
-            let above = i32::from(F::OFFSET) + signed_bias::<I, F>();
-            let start = isa.splat_i32(-above * self.tokens.sums[t][b * Per32::SUMS]);
+            let above = above::<I, F>() * self.tokens.sums[t][b * Per32::SUMS];
+            let start = isa.splat_i32(I::TOTAL_START - above);
             for total in &mut totals[..vectors::<I>()] {
                 total[t] = start;
             }
         }
         add_eight::<I, F, C, T>(isa, codes, 0, quads, Sink { totals: &mut totals, scales: None });
         for v in 0..vectors::<I>() {
-            let scale = isa.load_f16(half_bits(&weights[v * I::LANES..]));
+            let scale = isa.scale(isa.load_f16(half_bits(&weights[v * I::LANES..])));
             for t in 0..T {
                 let x: [f32; Per32::SCALES] = self.tokens.scales[t].as_chunks().0[b];
-                let scale = isa.mul(scale, isa.splat(x[0]));
-                acc[v][t] = isa.fma(isa.to_f32(totals[v][t]), scale, acc[v][t]);
+                acc[v][t] = isa.fma(isa.scaled(totals[v][t], scale), isa.splat(x[0]), acc[v][t]);
                 if F::LAYOUT.has_mins {
                     let min = isa.load_f16(half_bits(&weights[PANEL_ROWS + v * I::LANES..]));
                     acc[v][t] = isa.fma(min, isa.splat(x[1]), acc[v][t]);
@@ -200,7 +201,7 @@ impl<'a, F: Format, C: Codes<F>, const T: usize> TileProduct<'a, F, C, T> {
     fn add_block_of_256<I: Isa>(&self, isa: I, block: Block<'_>, acc: &mut Tile<I::F32, T>) {
         let Block { b, scales: weights, .. } = block;
         let mut totals = self.dot_block_of_256(isa, block);
-        let above = i32::from(F::OFFSET) + signed_bias::<I, F>();
+        let above = above::<I, F>();
         if above > 0 {
             let sums = self.dot_sums(isa, block, SubField::Scale);
             for v in 0..vectors::<I>() {
@@ -442,13 +443,13 @@ fn dot<I: Isa, F: Format>(isa: I, sum: I::Sum, codes: I::Bytes, quad: i32) -> I:
     if F::SIGNED { isa.dot_signed(sum, isa.signed(codes), quad) } else { isa.dot(sum, codes, quad) }
 }
 
-/// What products of signed codes hold beside them, a unit of the sum of activations.
+/// How much the codes that are multiplied are above their values.
 #[inline(always)]
-fn signed_bias<I: Isa, F: Format>() -> i32 {
-    if F::SIGNED { i32::from(I::SIGNED_BIAS) } else { 0 }
+pub(crate) fn above<I: Isa, F: Format>() -> i32 {
+    i32::from(if F::SIGNED { I::SIGNED_BIAS } else { F::OFFSET })
 }
 
 #[inline(always)]
-fn half_bits(bits: &[u16]) -> &[f16] {
+pub(crate) fn half_bits(bits: &[u16]) -> &[f16] {
     bits.reinterpret_cast()
 }

@@ -21,6 +21,7 @@
 
 mod activations;
 mod aligned;
+mod batch;
 #[macro_use]
 mod format;
 mod coded;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use par::Pool;
 use quant::{CodeValue, QuantType};
+use simd::amx::{self, Factors, Tile};
 use simd::{Best, Isa, Kernel, dispatch};
 
 /// Runs of which the best counts.
@@ -118,6 +119,7 @@ impl Kernel for Rounds {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) -> u64 {
         match self.0 {
+            Peak::Int8 | Peak::Int4 if isa.amx().is_some() => tile_rounds(isa),
             Peak::Float => float_rounds(isa),
             Peak::Int8 => code_rounds::<I, 1>(isa),
             Peak::Int4 => code_rounds::<I, CODES>(isa),
@@ -178,6 +180,21 @@ fn code_rounds<I: Isa, const IN_SUM: usize>(isa: I) -> u64 {
     (2 * ROUNDS * CODES * QUADS * 4 * I::LANES) as u64
 }
 
+/// Rounds of the same blocks by tiles, of which each sum is stored: a scale is for 32 weights.
+#[inline(always)]
+fn tile_rounds<I: Isa>(isa: I) -> u64 {
+    let Some(amx) = isa.amx() else { return 0 };
+    let (x, w) = ([Tile::ZERO; amx::BLOCKS / 2], [0; amx::BLOCKS * amx::BLOCK_BYTES]);
+    let factors = Factors { x: &x, w: &w };
+    let mut sums = [Tile::ZERO; amx::BLOCKS];
+    let mut tiles = amx.tiles();
+    tiles.start(factors);
+    for _ in 0..ROUNDS {
+        tiles.next(black_box(&mut sums), factors);
+    }
+    (2 * ROUNDS * amx::BLOCKS * amx::SIDE * amx::BLOCK_BYTES) as u64
+}
+
 /// Bytes of a vector on the widest ISA.
 const VECTOR_BYTES: usize = 64;
 
@@ -209,6 +226,9 @@ mod tests {
             // The same rounds, whatever the type: only the lanes differ.
             let [float, int8, int4] = Peak::ALL.map(|peak| dispatch(best, Rounds(peak)));
             assert_eq!(int8, int4, "{}", best.name());
+            if best.name() == "amx" {
+                continue;
+            }
             assert_eq!(float * 8 * 4 * 4, int8 * 12, "{}", best.name());
         }
     }

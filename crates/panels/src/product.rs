@@ -4,6 +4,7 @@ use par::{Pool, Strip, Tiles};
 use quant::QuantType;
 use simd::{Best, dispatch};
 
+use crate::batch;
 use crate::strip::{GROUP, MANY, StripProduct};
 use crate::tile::{self, COPIED, Packing, READY, TURNED};
 use crate::{Activations, Form, PANEL_ROWS, Panels};
@@ -90,7 +91,9 @@ pub fn multiply(
     if let ([group], true) = (groups, tokens >= MANY && first.w.form() == Form::F32) {
         return multiply_many(best, pool, y, x, *group, start);
     }
-    let strip = strip_panels(first.w.n_panels(), first.w.bytes(), pool.threads());
+    // What many tokens are packed for serves a strip: then a long one.
+    let bytes = if tokens < batch::MANY * groups.len() { first.w.bytes() } else { 0 };
+    let strip = strip_panels(first.w.n_panels(), bytes, pool.threads());
     pool.for_strips(y, n, strip * PANEL_ROWS, |_, mut y| {
         let mut y_from = 0;
         for group in groups {

@@ -6,6 +6,7 @@ use par::Strip;
 use simd::{Isa, Kernel};
 
 use crate::activations::{Blocks, Per32, Per256, QuantisedRows};
+use crate::batch;
 use crate::coded::{self, Codes, Packed, Plain, Tile, TileProduct, vectors};
 use crate::float::{self, Floats};
 use crate::format::Format;
@@ -86,19 +87,22 @@ impl Kernel for StripProduct<'_, '_> {
 
 impl StripProduct<'_, '_> {
     /// The panels of the strip.
-    fn panels(&self) -> std::ops::Range<usize> {
+    pub(crate) fn panels(&self) -> std::ops::Range<usize> {
         let from = self.y.from() / PANEL_ROWS;
         from..from + self.y.width().div_ceil(PANEL_ROWS)
     }
 
     #[inline(always)]
     fn coded<I: Isa, F: Format>(&mut self, isa: I, planes: &[u8], scales: &[u16], subs: &[u8]) {
+        let matrix = PanelRun { planes, scales, subs };
+        if batch::suits::<I, F>(self.len) {
+            return self.batch::<I, F>(isa, matrix);
+        }
         let n_blocks = self.w.cols() / F::BLOCK;
         let x = self.x.quantised(self.w.form());
         let tokens = Tokens { x, rows: self.rows, cols: self.w.cols() };
-        let mut scratch: coded::Scratch = [0; _];
+        let mut scratch = coded::Scratch([0; _]);
         let mut sums: Sums = [[0.0; PANEL_ROWS]; SPAN];
-        let matrix = PanelRun { planes, scales, subs };
         for panel in self.panels() {
             let weights = matrix.blocks::<F>(panel * n_blocks, n_blocks);
             for from in (0..self.len).step_by(SPAN) {
@@ -239,9 +243,9 @@ impl Tokens<'_> {
             let weights = weights.blocks::<F>(b, n);
             isa.outline(
                 #[inline(always)]
-                |isa| coded::expand::<I, F>(isa, weights.planes, scratch),
+                |isa| coded::expand::<I, F>(isa, weights.planes, scratch, 0),
             );
-            let run = Run { weights, from: b, n, codes: &scratch[..] };
+            let run = Run { weights, from: b, n, codes: &scratch.0 };
             self.add_run::<I, F, Plain>(isa, run, from, sums);
         }
     }
@@ -256,8 +260,9 @@ impl Tokens<'_> {
         sums: &mut [[f32; PANEL_ROWS]],
     ) {
         let mut t = 0;
-        if const { I::LANES == PANEL_ROWS } {
-            // One vector a panel: twice the tokens fill the same registers.
+        if const { I::LANES == PANEL_ROWS && F::BLOCK == Per256::LEN } {
+            // One vector a panel: twice the tokens fill the same registers. `batch` takes such
+            // products with blocks of 32.
             while sums.len() - t >= 8 {
                 self.add_tile::<I, F, C, 8>(isa, &run, from + t, &mut sums[t..]);
                 t += 8;

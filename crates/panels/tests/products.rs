@@ -250,6 +250,34 @@ fn avx2_and_avx512_agree_bit_for_bit() {
     }
 }
 
+#[test]
+fn many_tokens_have_the_bits_of_each_alone_on_avx512_with_and_without_tiles() {
+    let Some(plain) = Best::named("avx512") else { return };
+    let pool = Pool::new(1);
+    for &ty in QuantType::ALL.iter().filter(|ty| ty.code_layout().is_some()) {
+        // More panels than one pass takes, more than one run and part of another.
+        let file = File::noise(ty, 37 * 16 + 5, 256 + ty.block_len());
+        let w = file.pack(&pool);
+        let x: Vec<f32> = noise(15).take(83 * file.cols).collect();
+        let alone: Vec<f32> = x
+            .chunks(file.cols)
+            .flat_map(|x| {
+                product(plain, &pool, &activations(plain, &pool, x, file.cols), &w, Rows::All)
+            })
+            .collect();
+        for best in [Some(plain), Best::named("amx")].into_iter().flatten() {
+            let found =
+                product(best, &pool, &activations(best, &pool, &x, file.cols), &w, Rows::All);
+            assert!(
+                found.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()),
+                "{} on {}",
+                ty.name(),
+                best.name()
+            );
+        }
+    }
+}
+
 /// Blocks with every code and every sub-block field at one end of its range.
 fn extreme_file(ty: QuantType, top: bool) -> File {
     let layout = ty.code_layout().expect("a coded type");

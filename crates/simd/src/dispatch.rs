@@ -86,14 +86,17 @@ impl Best {
         Self::all().into_iter().find(|best| best.name() == name)
     }
 
-    /// Every ISA that this CPU has, from the scalar one to the widest.
+    /// Every ISA that this CPU has, from the scalar one to the widest; AVX-512 without and with
+    /// AMX, which changes no bit.
     pub fn all() -> Vec<Self> {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "x86 adds to it"))]
         let mut all = vec![Self::Scalar(Scalar)];
         #[cfg(target_arch = "x86_64")]
         {
             all.extend(Avx2::detect().map(Self::Avx2));
-            all.extend(Avx512::detect().map(Self::Avx512));
+            let avx512 = Avx512::detect();
+            all.extend(avx512.map(Self::Avx512));
+            all.extend(avx512.and_then(Avx512::with_amx).map(Self::Avx512));
         }
         all
     }
@@ -104,7 +107,7 @@ impl Best {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => Avx2::NAME,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => Avx512::NAME,
+            Self::Avx512(isa) => isa.name(),
         }
     }
 

@@ -6,6 +6,8 @@
 
 use half::{bf16, f16};
 
+use crate::Amx;
+
 /// An instruction set, and by having a value of it the proof that this CPU runs it.
 ///
 /// Slices must be at least as long as the vector that is read or written; what is longer is left
@@ -19,6 +21,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     const VECTORS: bool;
     /// What [`Isa::dot_signed`] adds to each code.
     const SIGNED_BIAS: u8;
+    /// What a total begins with that [`Isa::scaled`] reads.
+    const TOTAL_START: i32;
 
     /// `LANES` f32.
     type F32: Copy;
@@ -32,6 +36,14 @@ pub trait Isa: Copy + Send + Sync + 'static {
     type Signed: Copy;
     /// `LANES` rows of two i16.
     type Pairs: Copy;
+    /// `LANES` f32, prepared for [`Isa::scaled`].
+    type Scale: Copy;
+
+    /// The registers for products of tiles, if this CPU has them. Their sums are the same integers.
+    #[inline(always)]
+    fn amx(self) -> Option<Amx> {
+        None
+    }
 
     /// Runs `f` as a function of its own, compiled for the ISA: one hot loop, so that a kernel of
     /// many doesn't become a single function that takes minutes to compile.
@@ -102,6 +114,11 @@ pub trait Isa: Copy + Send + Sync + 'static {
     fn shl_i32(self, a: Self::I32, n: u32) -> Self::I32;
     /// To the nearest f32.
     fn to_f32(self, a: Self::I32) -> Self::F32;
+    fn load_i32(self, xs: &[i32]) -> Self::I32;
+    /// x, which are f16 as f32.
+    fn scale(self, x: Self::F32) -> Self::Scale;
+    /// (total - [`Isa::TOTAL_START`]) · scale, rounded once; for differences below 2²² in size.
+    fn scaled(self, total: Self::I32, scale: Self::Scale) -> Self::F32;
     /// v rounded to nearest (ties to even) as i8, four in an i32: `LANES / 4` quads. The values
     /// are in -128..=127, or not finite: then -128.
     fn store_quads(self, v: Self::F32, out: &mut [i32]);
@@ -118,6 +135,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// no bit that the shift brought in from outside the byte.
     fn bits(self, v: Self::Bytes, shift: i32, mask: u8) -> Self::Bytes;
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Each byte less `by`, modulo 256.
+    fn less(self, v: Self::Bytes, by: u8) -> Self::Bytes;
     /// `table[index]`, for indices in 0..16.
     fn lookup(self, table: &[i8; 16], index: Self::Bytes) -> Self::Bytes;
 
@@ -128,6 +147,11 @@ pub trait Isa: Copy + Send + Sync + 'static {
     fn dot(self, sum: Self::Sum, codes: Self::Bytes, quad: Self::Bytes) -> Self::Sum;
     /// a + sum.
     fn add_sum(self, a: Self::I32, sum: Self::Sum) -> Self::I32;
+    /// a + the products of a row's four unsigned codes with a quad of activations in -127..=127.
+    #[inline(always)]
+    fn dot_i32(self, a: Self::I32, codes: Self::Bytes, quad: Self::Bytes) -> Self::I32 {
+        self.add_sum(a, self.dot(self.zero_sum(), codes, quad))
+    }
     /// a + sum · the first i16 of each row.
     fn add_scaled_first(self, a: Self::I32, sum: Self::Sum, scales: Self::Pairs) -> Self::I32;
     /// a + sum · the second i16 of each row.

@@ -41,6 +41,7 @@ mod isa;
 pub mod math;
 pub mod testing;
 
+pub use arch::amx::{self, Amx, Tiles};
 pub use arch::scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 pub use arch::{avx2::Avx2, avx512::Avx512};

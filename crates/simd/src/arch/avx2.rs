@@ -120,6 +120,7 @@ impl Isa for Avx2 {
     const LANES: usize = LANES;
     const VECTORS: bool = true;
     const SIGNED_BIAS: u8 = 0;
+    const TOTAL_START: i32 = 0;
     type F32 = __m256;
     type I32 = __m256i;
     type Bytes = __m256i;
@@ -127,6 +128,7 @@ impl Isa for Avx2 {
     type Sum = __m256i;
     type Signed = Signed;
     type Pairs = __m256i;
+    type Scale = __m256;
 
     #[inline(always)]
     fn outline<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -319,6 +321,23 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn load_i32(self, xs: &[i32]) -> __m256i {
+        let xs: &[i32; LANES] = xs.first_chunk().expect("a full vector");
+        // SAFETY: `xs` is eight readable i32, the load may be unaligned; `self` proves AVX.
+        unsafe { _mm256_loadu_si256(xs.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn scale(self, x: __m256) -> __m256 {
+        x
+    }
+
+    #[inline(always)]
+    fn scaled(self, total: __m256i, scale: __m256) -> __m256 {
+        self.mul(self.to_f32(total), scale)
+    }
+
+    #[inline(always)]
     fn store_quads(self, v: __m256, out: &mut [i32]) {
         let wide = op!(_mm256_cvtps_epi32(v));
         let words = op!(_mm256_packs_epi32(wide, wide));
@@ -367,6 +386,11 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn or(self, a: __m256i, b: __m256i) -> __m256i {
         op!(_mm256_or_si256(a, b))
+    }
+
+    #[inline(always)]
+    fn less(self, v: __m256i, by: u8) -> __m256i {
+        op!(_mm256_sub_epi8(v, op!(_mm256_set1_epi8(by as i8))))
     }
 
     #[inline(always)]

@@ -10,11 +10,14 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::{Avx2, Isa};
+use crate::{Amx, Avx2, Isa};
 
-/// Proof that this CPU has AVX-512 F, BW, DQ, VL and VNNI, and what `Avx2` stands for.
+/// Proof that this CPU has AVX-512 F, BW, DQ, VL and VNNI, what `Avx2` stands for, and perhaps AMX.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512(Avx2);
+pub struct Avx512 {
+    avx2: Avx2,
+    amx: Option<Amx>,
+}
 
 impl Avx512 {
     pub fn detect() -> Option<Self> {
@@ -23,7 +26,17 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
-        Avx2::detect().filter(|_| found).map(Self)
+        Avx2::detect().filter(|_| found).map(|avx2| Self { avx2, amx: None })
+    }
+
+    /// The same with AMX for products of many rows, if this CPU has it too.
+    pub fn with_amx(self) -> Option<Self> {
+        Amx::detect().map(|amx| Self { amx: Some(amx), ..self })
+    }
+
+    /// The name in `RUMINATE_ISA`.
+    pub fn name(self) -> &'static str {
+        if self.amx.is_some() { "amx" } else { Self::NAME }
     }
 
     /// Runs `f` compiled with all that the token proves.
@@ -55,6 +68,16 @@ macro_rules! op {
 
 const LANES: usize = 16;
 
+/// 1.5 · 2²³: near it, f32 are the integers.
+const ANCHOR: f32 = 12_582_912.0;
+
+/// A scale d (an f16 as f32), and -`ANCHOR` · d, which is exact.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    scale: __m512,
+    anchor: __m512,
+}
+
 #[inline(always)]
 fn load_32_bytes(xs: &[u8; 32]) -> __m256i {
     // SAFETY: 32 readable bytes, the load may be unaligned.
@@ -71,6 +94,8 @@ impl Isa for Avx512 {
     const LANES: usize = LANES;
     const VECTORS: bool = true;
     const SIGNED_BIAS: u8 = 128;
+    /// Its bits and a total, added as i32, are the f32 of their sum.
+    const TOTAL_START: i32 = ANCHOR.to_bits() as i32;
     type F32 = __m512;
     type I32 = __m512i;
     type Bytes = __m512i;
@@ -79,6 +104,12 @@ impl Isa for Avx512 {
     /// Codes + 128, unsigned.
     type Signed = __m512i;
     type Pairs = __m512i;
+    type Scale = Scale;
+
+    #[inline(always)]
+    fn amx(self) -> Option<Amx> {
+        self.amx
+    }
 
     #[inline(always)]
     fn outline<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -230,13 +261,13 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn sum(self, v: __m512) -> f32 {
         let (low, high) = halves(v);
-        self.0.sum(self.0.add(low, high))
+        self.avx2.sum(self.avx2.add(low, high))
     }
 
     #[inline(always)]
     fn max_lane(self, v: __m512) -> f32 {
         let (low, high) = halves(v);
-        self.0.max_lane(self.0.max(low, high))
+        self.avx2.max_lane(self.avx2.max(low, high))
     }
 
     #[inline(always)]
@@ -262,6 +293,24 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn to_f32(self, a: __m512i) -> __m512 {
         op!(_mm512_cvtepi32_ps(a))
+    }
+
+    #[inline(always)]
+    fn load_i32(self, xs: &[i32]) -> __m512i {
+        let xs: &[i32; LANES] = xs.first_chunk().expect("a full vector");
+        // SAFETY: `xs` is sixteen readable i32, the load may be unaligned.
+        unsafe { _mm512_loadu_si512(xs.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn scale(self, scale: __m512) -> Scale {
+        Scale { scale, anchor: self.mul(scale, self.splat(-ANCHOR)) }
+    }
+
+    #[inline(always)]
+    fn scaled(self, total: __m512i, scale: Scale) -> __m512 {
+        // (ANCHOR + total) · d - ANCHOR · d: one instruction where there would be two.
+        self.fma(op!(_mm512_castsi512_ps(total)), scale.scale, scale.anchor)
     }
 
     #[inline(always)]
@@ -315,6 +364,11 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn less(self, v: __m512i, by: u8) -> __m512i {
+        op!(_mm512_sub_epi8(v, op!(_mm512_set1_epi8(by as i8))))
+    }
+
+    #[inline(always)]
     fn lookup(self, table: &[i8; 16], index: __m512i) -> __m512i {
         // SAFETY: sixteen readable bytes, the load may be unaligned.
         let table = unsafe { _mm_loadu_si128(table.as_ptr().cast()) };
@@ -339,6 +393,11 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn add_sum(self, a: __m512i, sum: __m512i) -> __m512i {
         op!(_mm512_add_epi32(a, sum))
+    }
+
+    #[inline(always)]
+    fn dot_i32(self, a: __m512i, codes: __m512i, quad: __m512i) -> __m512i {
+        op!(_mm512_dpbusd_epi32(a, codes, quad))
     }
 
     #[inline(always)]

@@ -49,12 +49,14 @@ impl Isa for Scalar {
     const LANES: usize = LANES;
     const VECTORS: bool = false;
     const SIGNED_BIAS: u8 = 0;
+    const TOTAL_START: i32 = 0;
     type F32 = F32;
     type I32 = I32;
     type Bytes = [[u8; 4]; LANES];
     type Sum = I32;
     type Signed = [[u8; 4]; LANES];
     type Pairs = [[i16; 2]; LANES];
+    type Scale = F32;
 
     #[inline(never)]
     fn outline<R>(self, f: impl FnOnce(Self) -> R) -> R {
@@ -193,6 +195,21 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn load_i32(self, xs: &[i32]) -> I32 {
+        *xs.first_chunk().expect("a full vector")
+    }
+
+    #[inline(always)]
+    fn scale(self, x: F32) -> F32 {
+        x
+    }
+
+    #[inline(always)]
+    fn scaled(self, total: I32, scale: F32) -> F32 {
+        self.mul(self.to_f32(total), scale)
+    }
+
+    #[inline(always)]
     fn store_quads(self, v: F32, out: &mut [i32]) {
         // Rust's cast saturates and takes NaN to 0, x86 takes both to its lowest integer.
         let v = v.map(|x| if x.is_finite() { x.round_ties_even() as i8 } else { i8::MIN });
@@ -228,6 +245,11 @@ impl Isa for Scalar {
     #[inline(always)]
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
         map2(a, b, |a, b| std::array::from_fn(|i| a[i] | b[i]))
+    }
+
+    #[inline(always)]
+    fn less(self, v: Self::Bytes, by: u8) -> Self::Bytes {
+        v.map(|v| v.map(|b| b.wrapping_sub(by)))
     }
 
     #[inline(always)]
