@@ -1,15 +1,15 @@
 //! Flags that several commands share, and what they become.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use engine::sampler::PartialParams;
-use engine::{Error, KvType, Loaded, Numerics, Options, Speculate, Think};
+use engine::{Error, KvType, Loaded, Numerics, Options, Speculate, Think, Thresholds};
 use formats::Access;
 
-use crate::built_in;
 use crate::terminal::{bars, locate};
+use crate::{built_in, thresholds};
 
 /// A flag whose value cannot be used: the fault of whoever typed it.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,11 @@ impl ModelArgs {
         self.model == built_in::NAME
     }
 
+    /// Where the signals of `auto` turn: what `file` says, or what was found for this model.
+    pub(crate) fn thresholds(&self, file: Option<&Path>) -> anyhow::Result<Thresholds> {
+        thresholds(&self.model, file)
+    }
+
     /// Finds the model, downloading it if it is a name on the hub, and loads it.
     pub(crate) fn load(&self, options: &Options) -> anyhow::Result<Loaded> {
         load(&self.model, options)
@@ -78,6 +83,16 @@ impl LoadArgs {
             numerics: self.numerics,
             ..Options::default()
         }
+    }
+}
+
+/// Where the signals of `auto` turn: what `file` says, or what was found for `model`, or the
+/// engine's own.
+pub(crate) fn thresholds(model: &str, file: Option<&Path>) -> anyhow::Result<Thresholds> {
+    match file {
+        Some(file) => thresholds::read(file),
+        None if model == built_in::NAME => Ok(built_in::thresholds()),
+        None => Ok(Thresholds::default()),
     }
 }
 

@@ -8,15 +8,19 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use engine::Thresholds;
 use engine::sampler::PartialParams;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::terminal::notice;
+use crate::thresholds;
 
 /// What it is called in the place of a path.
 pub(crate) const NAME: &str = "built-in";
 
 const GGUF: &[u8] = include_bytes!("../assets/reasoner.gguf");
+/// What `ruminate calibrate` found for it.
+const THRESHOLDS: &str = include_str!("../assets/thinking.toml");
 
 /// A file in memory with the model, which is there as long as this is.
 pub(crate) struct Placed {
@@ -40,6 +44,11 @@ impl Placed {
 /// How its tokens are chosen where nothing is said: sums have one answer.
 pub(crate) fn params(given: PartialParams) -> PartialParams {
     given.or(PartialParams { temperature: Some(0.0), ..PartialParams::default() })
+}
+
+/// Where its signals turn if it's to decide whether to think.
+pub(crate) fn thresholds() -> Thresholds {
+    thresholds::parse(THRESHOLDS).expect("the file in the binary was written by ruminate")
 }
 
 /// Says which model answers, what it is for, and how to name another.

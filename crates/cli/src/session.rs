@@ -19,7 +19,6 @@ use crate::args::{AnswerArgs, now_unix_s};
 use crate::terminal::figures::Figures;
 use crate::terminal::interrupt::Interrupts;
 use crate::terminal::notice;
-use crate::thresholds;
 
 /// A model that answers one request after another.
 pub(crate) struct Session {
@@ -64,7 +63,7 @@ impl Session {
     /// Loads the model of `args` and starts its engine.
     pub(crate) fn open(args: &AnswerArgs, interrupts: Interrupts) -> anyhow::Result<Session> {
         let params = args.params()?;
-        let thresholds = args.thinking_thresholds.as_deref().map(thresholds::read).transpose()?;
+        let thresholds = args.model.thresholds(args.thinking_thresholds.as_deref())?;
         let start = Instant::now();
         let options = Options {
             context: args.context,
@@ -88,7 +87,7 @@ impl Session {
             max_tokens: args.sampling.max_tokens,
             keep_loops: args.sampling.keep_loops,
             think_min: args.think_min,
-            thresholds: thresholds.unwrap_or_default(),
+            thresholds,
         })
     }
 

@@ -33,7 +33,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Thresholds> {
     parse(&text).map_err(|why| anyhow::anyhow!("{name}: {why}"))
 }
 
-fn parse(text: &str) -> Result<Thresholds, String> {
+/// Reads the text of such a file.
+pub(crate) fn parse(text: &str) -> Result<Thresholds, String> {
     let file: File = toml::from_str(text).map_err(|error| error.message().to_string())?;
     let default = Thresholds::default();
     let thresholds = Thresholds {

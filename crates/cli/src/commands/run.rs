@@ -195,6 +195,7 @@ fn why_name(why: Why) -> &'static str {
         Why::Unfinished => "unfinished",
         Why::ThoughtAnyway => "thought_anyway",
         Why::NoRoom => "no_room",
+        Why::Untried => "untried",
     }
 }
 

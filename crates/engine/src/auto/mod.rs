@@ -48,7 +48,8 @@ pub struct Auto {
 pub struct Thresholds {
     /// Thinking is left out if it would end at once with this probability.
     pub ends_at_once: f32,
-    /// A short answer is kept if the mean log-probability of its tokens is at least this...
+    /// A short answer is kept if the mean log-probability of its tokens is at least this; none is
+    /// tried if that can't be, above 0...
     pub short_mean: f32,
     /// ...and that of the least likely one at least this.
     pub short_min: f32,
@@ -82,6 +83,11 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
+    /// Whether a short answer could be kept.
+    pub fn tries_short(&self) -> bool {
+        self.short_mean <= 0.0
+    }
+
     /// What is wrong with them, if anything is.
     ///
     /// # Errors
@@ -127,6 +133,8 @@ pub enum Why {
     ThoughtAnyway,
     /// There was no room to try a short answer.
     NoRoom,
+    /// Thinking would not have ended at once, and no short answer is tried.
+    Untried,
 }
 
 /// What was decided in `auto`, and by which signals.
@@ -160,6 +168,9 @@ impl fmt::Display for ThinkReport {
             Why::Unfinished => f.write_str("thinking, there is no short answer")?,
             Why::ThoughtAnyway => f.write_str("thinking, as it does unasked")?,
             Why::NoRoom => f.write_str("thinking, there is no room to try")?,
+            Why::Untried => {
+                write!(f, "thinking, it would not end at once (p {:.2})", self.p_end)?;
+            }
         }
         if self.trials > 0 {
             write!(f, ", {} trials", self.trials)?;

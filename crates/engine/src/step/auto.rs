@@ -11,7 +11,7 @@ use text::StopStrings;
 
 use super::Core;
 use crate::answer::Answer;
-use crate::auto::{Auto, Course, Stage, TRIAL_TOKENS, ThinkReport, Trial, Watch, Why};
+use crate::auto::{Auto, Course, ShortAnswer, Stage, TRIAL_TOKENS, ThinkReport, Trial, Watch, Why};
 use crate::chooser::Next;
 use crate::contain::contain;
 use crate::handle::RequestId;
@@ -100,7 +100,11 @@ impl Core {
             self.requests.entry(id).or_default().push(*child);
         }
         for trunk in [trunk].into_iter().chain(children) {
-            self.begin_short(trunk);
+            let course = &self.courses[&trunk];
+            match course.ends_at_once() || course.auto.thresholds.tries_short() {
+                true => self.begin_short(trunk),
+                false => self.begin_thinking(trunk, Why::Untried, None),
+            }
         }
     }
 
@@ -196,22 +200,28 @@ impl Core {
         self.forks.remove(&fork);
         self.guesses.remove(&fork);
         let short = self.answers.remove(&fork);
-        let (Some(course), Some(answer)) =
-            (self.courses.get_mut(&trunk), self.answers.get_mut(&trunk))
-        else {
-            return;
-        };
+        let Some(course) = self.courses.get_mut(&trunk) else { return };
         let prompt = &course.request.prompt;
         let common = Course::common(prompt, &course.auto);
         self.scheduler.retire(fork, common, &mut self.cache);
         let tokens = short.as_ref().map_or(0, Answer::completion_tokens);
         course.extra_tokens += course.auto.prompt.len() - common + tokens;
+        let sureness = short.and_then(|short| short.sureness(finished));
+        self.begin_thinking(trunk, why, sureness);
+    }
+
+    fn begin_thinking(&mut self, trunk: SequenceId, why: Why, short: Option<ShortAnswer>) {
+        let (Some(course), Some(answer)) =
+            (self.courses.get_mut(&trunk), self.answers.get_mut(&trunk))
+        else {
+            return;
+        };
         course.stage = Stage::Think;
         course.fork = None;
-        let sureness = short.and_then(|short| short.sureness(finished));
-        answer.report = Some(course.report((true, why), sureness));
+        answer.report = Some(course.report((true, why), short));
         answer.watch = Watch::trials(&course.auto.thresholds);
         // The logits of the prompt are gone: its last token is computed again.
+        let prompt = &course.request.prompt;
         let last = prompt[prompt.len() - 1];
         self.scheduler.rewind(trunk, prompt.len() - 1, &mut self.cache);
         self.begin(trunk, &[last]);

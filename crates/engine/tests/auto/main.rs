@@ -143,6 +143,25 @@ fn trials_that_differ_or_doubt_end_nothing() {
 }
 
 #[test]
+fn a_short_answer_that_could_not_be_kept_is_not_tried() {
+    let folder = model(&unsure());
+    let loaded = load(folder.path(), &options(1));
+    let vocabulary = loaded.vocabulary.clone();
+    let mut core = Core::new(loaded).unwrap();
+    let mut decided = |short_mean: f32| {
+        let chosen = Thresholds { short_mean, trials_agree: 0, ..thresholds() };
+        let asked = ask_by(&vocabulary, "Hello", Think::Auto, 7, chosen);
+        run(&mut core, vec![asked], 0).remove(0)
+    };
+    let (untried, tried) = (decided(f32::INFINITY), decided(0.0));
+    let [own, other] = [&untried, &tried].map(|outcome| outcome.usage.auto.unwrap());
+    assert_eq!((own.thinks, own.why, own.short), (true, Why::Untried, None));
+    assert!(own.extra_tokens < other.extra_tokens, "{own:?} {other:?}");
+    let on = answer(folder.path(), Think::On);
+    assert_eq!((&untried.tokens, &tried.tokens), (&on.tokens, &on.tokens));
+}
+
+#[test]
 fn a_short_answer_without_an_end_is_given_up_at_its_bound() {
     let folder = model(&script(&[
         ("<think>", &[("a", 0.999), ("</think>", 0.001)]),

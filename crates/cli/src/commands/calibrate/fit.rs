@@ -104,7 +104,7 @@ fn one(it: &Measured, thresholds: &Thresholds) -> (bool, usize, bool) {
         return (it.fast_right, it.fast_tokens, true);
     }
     // The short answer that was given up.
-    let lost = short.tokens as usize;
+    let lost = if thresholds.tries_short() { short.tokens as usize } else { 0 };
     match agreed(it, thresholds) {
         None => (it.slow_right, lost + it.slow_tokens, false),
         Some((after, right)) => {

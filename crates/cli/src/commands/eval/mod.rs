@@ -19,9 +19,9 @@ use engine::sampler::PartialParams;
 use engine::{Options, choice_seed};
 
 use crate::args::{self, LoadArgs, Usage};
+use crate::questions;
 use crate::terminal::interrupt::{self, Interrupts};
 use crate::terminal::notice;
-use crate::{questions, thresholds};
 use answers::{Answers, Ask, Ending};
 use local::{How, Local};
 use remote::{Address, Remote};
@@ -237,15 +237,15 @@ impl Args {
             let (key, model) = (self.key.as_deref(), self.model_name.as_deref());
             return Ok(Box::new(Remote::connect(&Address { url, key, model }, how)?));
         }
-        let thresholds = self.thinking_thresholds.as_deref().map(thresholds::read).transpose()?;
         let options = Options {
             context: self.context,
             sequences_max: self.streams,
             ..self.loading.options()
         };
         let model = self.model.as_deref().context("no model was named")?;
+        let thresholds = args::thresholds(model, self.thinking_thresholds.as_deref())?;
         let loaded = args::load(model, &options)?;
-        Ok(Box::new(Local::start(loaded, how, thresholds.unwrap_or_default())?))
+        Ok(Box::new(Local::start(loaded, how, thresholds)?))
     }
 
     /// Each mode once, as far as the model has it.

@@ -29,7 +29,6 @@ use crate::args::{self, ModelArgs, SamplingArgs, Usage};
 use crate::built_in;
 use crate::roofs::Roofs;
 use crate::terminal::{notice, remark};
-use crate::thresholds;
 
 pub(crate) use config::with_config;
 
@@ -215,8 +214,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let traces = traces.map_err(|error| Usage(format!("--otlp-endpoint: {error}")))?;
     panic::set_hook(Box::new(panicked));
     // Before loading too: the numbers that are read would lie beside the model.
-    let thresholds = args.thinking_thresholds.as_deref().map(thresholds::read).transpose()?;
-    let thresholds = thresholds.unwrap_or_default();
+    let thresholds = args.model.thresholds(args.thinking_thresholds.as_deref())?;
     let threads = args.model.loading.threads.unwrap_or_else(Pool::threads_available);
     let roofs = (!args.no_peaks).then(|| Roofs::measure(Best::detect(), &Pool::new(threads)));
     let loaded = args.model.load(&args.options())?;
