@@ -46,7 +46,8 @@ const SYMBOLS: [char; 4] = ['*', 'o', '+', 'x'];
 const SIZE: (f64, f64) = (720.0, 420.0);
 const MARGIN: (f64, f64, f64, f64) = (80.0, 40.0, 20.0, 60.0);
 /// Apart for people who do not see red from green (Okabe and Ito).
-const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
+const COLOURS: [&str; 7] =
+    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 
 /// From values to [0, 1].
 struct Axis {
