@@ -8,11 +8,13 @@
 //! go on in a later call: the gradient of a weight has the same bits however its tokens were spread
 //! over calls, and whatever the number of threads.
 
+use std::cell::RefCell;
+
 use par::{Pool, Strip, Tiles};
 use simd::{Best, Isa, Kernel, dispatch};
 
-use crate::tile::{self, COPIED, Columns, Left, Packing, Sides, TURNED};
-use crate::{PANEL_ROWS, Start};
+use crate::tile::{self, COPIED, Columns, Left, Packing, READY, Sides, TURNED};
+use crate::{Aligned, PANEL_ROWS, Start};
 
 /// A matrix in memory: element (i, j) lies at `i · row + j · column`.
 #[derive(Clone, Copy)]
@@ -81,17 +83,67 @@ pub fn gemm_on(
     if c.is_empty() {
         return;
     }
-    let m = c.len() / n;
+    let (m, threads) = (c.len() / n, pool.threads());
     let left = if a.row == 1 { COPIED } else { TURNED };
     let right = if b.column == 1 { COPIED } else { TURNED };
-    let (rows, columns) = tile::task(m, n, pool.threads(), Packing { left, right });
-    let ends: Vec<usize> = (1..=m.div_ceil(rows)).map(|i| (i * rows).min(m)).collect();
-    let strips = n.div_ceil(columns);
-    pool.for_parts(Tiles::new(c, n, columns, &ends), |task, mut c| {
-        let a = a.from(task / strips * rows, 0);
+    let (rows, columns) = tile::task(m, n, threads, Packing { left, right });
+    if rows < m && how.k > 0 {
+        let task = tile::task(m, n, threads, Packing { left, right: READY });
+        return gemm_shared(best, pool, (c, n), (a, b), how, task);
+    }
+    pool.for_strips(c, n, columns, |_, mut c| {
         let b = b.from(0, c.from());
         gemm_strip(best, &mut c, (a, b), how);
     });
+}
+
+thread_local! {
+    /// Room for a run of b, kept from product to product. (panels, len, 16)
+    static SHARED: RefCell<Aligned<f32>> = RefCell::new(Aligned::zeros(0));
+}
+
+/// A product whose tasks take the same columns of b: they are packed once for all of them, a run of
+/// k after another.
+fn gemm_shared(
+    best: Best,
+    pool: &Pool,
+    (c, n): (&mut [f32], usize),
+    (a, b): (View<'_>, View<'_>),
+    Gemm { k, start }: Gemm,
+    (rows, columns): (usize, usize),
+) {
+    const RUN: usize = 1024;
+    const NUMBERS_MAX: usize = 4 << 20;
+    const PANELS_PER_TASK: usize = 4;
+    let m = c.len() / n;
+    a.check(m, k);
+    b.check(k, n);
+    let most = (NUMBERS_MAX / n).clamp(PANEL_ROWS, RUN);
+    let run = k.div_ceil(k.div_ceil(most)).next_multiple_of(PANEL_ROWS);
+    let (n_panels, strips) = (n.div_ceil(PANEL_ROWS), n.div_ceil(columns));
+    let ends: Vec<usize> = (1..=m.div_ceil(rows)).map(|i| (i * rows).min(m)).collect();
+    let mut room = SHARED.replace(Aligned::zeros(0));
+    if room.len() < n_panels * run * PANEL_ROWS {
+        room = Aligned::zeros(n_panels * run * PANEL_ROWS);
+    }
+    for from in (0..k).step_by(run) {
+        let len = run.min(k - from);
+        let right = &mut room[..n_panels * len * PANEL_ROWS];
+        pool.for_chunks(right, PANELS_PER_TASK * len * PANEL_ROWS, |task, out| {
+            let first = task * PANELS_PER_TASK * PANEL_ROWS;
+            let columns = (n - first).min(PANELS_PER_TASK * PANEL_ROWS);
+            let out = out.as_chunks_mut().0;
+            dispatch(best, Pack { out, len, b: Columned { b: b.from(from, first), columns } });
+        });
+        let right = right.as_chunks().0;
+        let start = if from == 0 { start } else { Start::Kept };
+        pool.for_parts(Tiles::new(c, n, columns, &ends), |task, mut c| {
+            let right = &right[c.from() / PANEL_ROWS * len..];
+            let a = a.from(task / strips * rows, from);
+            dispatch(best, PackedProduct { c: &mut c, sides: Packed { a, right, k: len }, start });
+        });
+    }
+    SHARED.set(room);
 }
 
 /// c += a · b in this thread, for callers that cut a job themselves: all of the strip's rows and
@@ -121,49 +173,131 @@ impl Kernel for Product<'_, '_> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
         let Product { c, a, b, how } = self;
-        let sides = Views { a, b, columns: c.width() };
+        let sides = Views { a, b: Columned { b, columns: c.width() } };
         tile::product(isa, c, &sides, (how.k, how.start));
+    }
+}
+
+/// Packs a run of a right side.
+struct Pack<'a> {
+    /// (panels, len, 16)
+    out: &'a mut Columns,
+    len: usize,
+    b: Columned<'a>,
+}
+
+impl Kernel for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        self.b.pack(isa, self.out, self.len);
+    }
+}
+
+/// A product whose right side is packed.
+struct PackedProduct<'a, 'c> {
+    c: &'a mut Strip<'c>,
+    sides: Packed<'a>,
+    start: Start,
+}
+
+impl Kernel for PackedProduct<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        tile::product(isa, self.c, &self.sides, (self.sides.k, self.start));
     }
 }
 
 /// Two plain matrices.
 struct Views<'a> {
     a: View<'a>,
+    b: Columned<'a>,
+}
+
+/// A plain matrix beside one that is packed.
+struct Packed<'a> {
+    a: View<'a>,
+    /// (panels, k, 16)
+    right: &'a Columns,
+    k: usize,
+}
+
+/// The first columns of a right side.
+#[derive(Clone, Copy)]
+struct Columned<'a> {
     b: View<'a>,
-    /// Of b.
     columns: usize,
 }
 
 impl Sides for Views<'_> {
     #[inline(always)]
     fn left<I: Isa>(&self, isa: I, out: Left<'_>, row: usize, from: usize) {
-        let a = self.a.from(row, from);
-        if a.row == 1 {
-            out.copy::<I>(
-                #[inline(always)]
-                |k| {
-                    isa.prefetch(a.data, (k + AHEAD) * a.column);
-                    &a.data[k * a.column..]
-                },
-            );
-        } else {
-            assert_eq!(a.column, 1, "rows or columns lie side by side");
-            out.turn(
-                isa,
-                #[inline(always)]
-                |i| &a.data[i * a.row..],
-            );
-        }
+        pack_left(isa, out, self.a.from(row, from));
     }
 
     #[inline(always)]
     fn make<I: Isa>(&self, isa: I, out: &mut Columns, len: usize, from: usize) {
-        let b = self.b.from(from, 0);
-        let whole = self.columns / PANEL_ROWS;
+        Columned { b: self.b.b.from(from, 0), ..self.b }.pack(isa, out, len);
+    }
+
+    #[inline(always)]
+    fn ready(&self, _: usize, _: usize, _: usize) -> Option<&Columns> {
+        None
+    }
+}
+
+impl Sides for Packed<'_> {
+    #[inline(always)]
+    fn left<I: Isa>(&self, isa: I, out: Left<'_>, row: usize, from: usize) {
+        pack_left(isa, out, self.a.from(row, from));
+    }
+
+    #[inline(always)]
+    fn make<I: Isa>(&self, _: I, _: &mut Columns, _: usize, _: usize) {
+        unreachable!("all panels are ready");
+    }
+
+    #[inline(always)]
+    fn ready(&self, panel: usize, from: usize, len: usize) -> Option<&Columns> {
+        Some(&self.right[panel * self.k + from..][..len])
+    }
+}
+
+/// Packs the first rows of a, as many as `out` takes.
+#[inline(always)]
+fn pack_left<I: Isa>(isa: I, out: Left<'_>, a: View<'_>) {
+    if a.row == 1 {
+        out.copy::<I>(
+            #[inline(always)]
+            |k| {
+                isa.prefetch(a.data, (k + AHEAD) * a.column);
+                &a.data[k * a.column..]
+            },
+        );
+    } else {
+        assert_eq!(a.column, 1, "rows or columns lie side by side");
+        out.turn(
+            isa,
+            #[inline(always)]
+            |i| &a.data[i * a.row..],
+        );
+    }
+}
+
+impl Columned<'_> {
+    /// out (panels, len, 16) = all columns, of which the last panel may have fewer.
+    #[inline(always)]
+    fn pack<I: Isa>(&self, isa: I, out: &mut Columns, len: usize) {
+        let Columned { b, columns } = *self;
+        let whole = columns / PANEL_ROWS;
         if b.column == 1 {
             // Row after row: a panel's part of each lies on a page of its own.
             for k in 0..len {
-                let row = b.data[k * b.row..][..self.columns].as_chunks().0;
+                isa.prefetch(b.data, (k + AHEAD) * b.row);
+                let row = b.data[k * b.row..][..columns].as_chunks().0;
                 for (panel, part) in row.iter().enumerate() {
                     out[panel * len + k] = *part;
                 }
@@ -175,22 +309,17 @@ impl Sides for Views<'_> {
                     isa,
                     out,
                     #[inline(always)]
-                    |j| &b.data[(panel * PANEL_ROWS + j).min(self.columns - 1) * b.column..],
+                    |j| &b.data[(panel * PANEL_ROWS + j).min(columns - 1) * b.column..],
                 );
             }
         }
-        let rest = self.columns % PANEL_ROWS;
+        let rest = columns % PANEL_ROWS;
         if rest > 0 {
             for (k, out) in out[whole * len..].iter_mut().enumerate() {
                 (0..rest).for_each(|j| out[j] = b.at(k, whole * PANEL_ROWS + j));
                 out[rest..].fill(0.0);
             }
         }
-    }
-
-    #[inline(always)]
-    fn ready(&self, _: usize, _: usize, _: usize) -> Option<&Columns> {
-        None
     }
 }
 

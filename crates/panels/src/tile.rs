@@ -44,7 +44,7 @@ pub(crate) fn task(m: usize, n: usize, threads: usize, packing: Packing) -> (usi
     // What columns have made of them for a run stays in the second cache too.
     const COLUMNS_MAX: usize = 768;
     const ROWS_MAX: usize = 6 * ROWS;
-    const TASKS_A_THREAD: usize = 4;
+    const TASKS_A_THREAD: usize = 2;
     let n_tasks = TASKS_A_THREAD * threads;
     let least = n.div_ceil(COLUMNS_MAX);
     let cost = |strips: usize| {
@@ -309,15 +309,35 @@ fn multiply<I: Isa, const T: usize>(
     right: [&Columns; 2],
     left: &[[f32; T]],
 ) {
+    // Several k a round: what counts the rounds takes its turn among the multiplications.
+    const ROUND: usize = 4;
+    let [(a, a_rest), (b, b_rest)] = right.map(|panel| panel.as_chunks::<ROUND>());
+    let (x, x_rest) = left.as_chunks::<ROUND>();
+    for ((a, b), x) in a.iter().zip(b).zip(x) {
+        for k in 0..ROUND {
+            step(isa, acc, [&a[k], &b[k]], &x[k]);
+        }
+    }
+    for ((a, b), x) in a_rest.iter().zip(b_rest).zip(x_rest) {
+        step(isa, acc, [a, b], x);
+    }
+}
+
+/// The same for one k.
+#[inline(always)]
+fn step<I: Isa, const T: usize>(
+    isa: I,
+    acc: &mut [[I::F32; 2]; T],
+    right: [&[f32; PANEL_ROWS]; 2],
+    left: &[f32; T],
+) {
     // One vector of each of two panels where they fill it, two of one where they do not.
     let second = const { if I::LANES == PANEL_ROWS { 0 } else { I::LANES } };
-    for ((a, b), left) in right[0].iter().zip(right[1]).zip(left) {
-        let right = [isa.load(a), isa.load(&b[second..])];
-        for t in 0..T {
-            let x = isa.splat(left[t]);
-            for v in 0..2 {
-                acc[t][v] = isa.fma(x, right[v], acc[t][v]);
-            }
+    let right = [isa.load(right[0]), isa.load(&right[1][second..])];
+    for t in 0..T {
+        let x = isa.splat(left[t]);
+        for v in 0..2 {
+            acc[t][v] = isa.fma(x, right[v], acc[t][v]);
         }
     }
 }
